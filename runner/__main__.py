@@ -1,0 +1,5 @@
+"""`python -m runner` is `sms-runner`."""
+
+from runner.console.app import main
+
+main()
