@@ -1,0 +1,134 @@
+"""What became of each row of a batch, as a file or as a data frame: one line per row, in the file's order.
+
+The rows are read from the ledger page by page and written as they come, so a million of them need no more memory than
+one page. Everything is taken from one consistent view of the ledger, also while a run is going on.
+
+An invalid row keeps its cells as they were read, in the columns of their attributes and in the other columns; its
+`status` is `invalid`, its `message` tells the problems, and what has no meaning for it is empty.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import pandas as pd
+
+from runner.errors import OutputError
+from runner.ledger.columns import LATENCY, NUMBERS, RESULT_COLUMNS, TIMES, ResultColumns
+from runner.ledger.outputs import (
+    SHEET_ROWS,
+    Pages,
+    Writer,
+    whole_file,
+    with_text_times,
+    write_jsonl,
+    write_parquet,
+    write_xlsx,
+)
+from runner.ledger.reading import LedgerReader
+
+__all__ = ["RESULT_COLUMNS", "export", "is_supported", "read_results"]
+
+_PAGE_ROWS: Final = 20_000
+"""Enough that what a page costs besides its rows does not matter; some 30 MB."""
+
+
+def is_supported(path: Path) -> bool:
+    """Whether the path's suffix names a format that `export` writes: .csv, .parquet, .xlsx or .jsonl, in any case."""
+    return path.suffix.lower() in _WRITERS
+
+
+def export(ledger: LedgerReader, batch_id: int, path: Path, *, on_page: Callable[[int], None] | None = None) -> int:
+    """Writes the results of a batch in the format of the path's suffix; how many rows.
+
+    The file is complete and on disk when this returns, and is not there at all (or as it was) when it raises.
+    `.csv`: UTF-8, comma, CRLF as in RFC 4180, an empty field where there is no value. The others: see
+    `outputs`. Times are RFC 3339 in UTC with milliseconds; in Parquet, timestamps.
+
+    Args:
+        ledger: where the batch is; not to be used otherwise meanwhile.
+        batch_id: which one.
+        path: the file to write or to replace.
+        on_page: told the number of rows written so far, after each page.
+
+    Raises:
+        OutputError: unknown suffix, too many rows for a spreadsheet, or the file cannot be written.
+        LedgerError: there is no such batch, or the ledger turned out to be damaged.
+    """
+    writer = _WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise OutputError(
+            f"Results cannot be written as {path.name}: the ending says no format that is known.",
+            remedy=f"Use one of {', '.join(_WRITERS)}.",
+        )
+    batch = ledger.batch(batch_id)
+    if writer is write_xlsx and batch.balance.rows >= SHEET_ROWS:
+        raise OutputError(
+            f"A spreadsheet holds {SHEET_ROWS - 1:,} rows below its header; the batch has {batch.balance.rows:,}.",
+            remedy="Export to .csv or .parquet.",
+        )
+    columns = ResultColumns.of(batch)
+    rows = 0
+
+    def counted() -> Iterator[list[list[Any]]]:
+        nonlocal rows
+        for page in pages:
+            yield columns.from_page(page)
+            rows += len(page)
+            if on_page is not None:
+                on_page(rows)
+
+    with closing(ledger.result_pages(batch_id, size=_PAGE_ROWS)) as pages, whole_file(path) as file:
+        writer(file, columns.names, counted())
+    return rows
+
+
+def read_results(ledger: LedgerReader, batch_id: int) -> pd.DataFrame:
+    """The results of a batch as a data frame: the columns of a Parquet export, with missing values as such.
+
+    `row` is int64, `http_status` and `attempts` are Int64, `latency_ms` is float64, the times are datetime64[ms, UTC],
+    all else is text.
+    """
+    columns = ResultColumns.of(ledger.batch(batch_id))
+    with closing(ledger.result_pages(batch_id, size=_PAGE_ROWS)) as pages:
+        frames = [_typed(columns.names, columns.from_page(page)) for page in pages]
+    return pd.concat(frames, ignore_index=True) if frames else _typed(columns.names, [[] for _ in columns.names])
+
+
+def _typed(names: Sequence[str], columns: list[list[Any]]) -> pd.DataFrame:
+    return pd.DataFrame({name: _series(name, column) for name, column in zip(names, columns, strict=True)})
+
+
+def _series(name: str, column: list[Any]) -> pd.Series[Any]:
+    if name == "row":
+        return pd.Series(column, dtype="int64")
+    if name in NUMBERS:
+        return pd.Series(column, dtype="Int64")
+    if name == LATENCY:
+        return pd.Series(column, dtype="float64")
+    if name in TIMES:
+        return pd.Series(pd.to_datetime(column, unit="ms", utc=True).astype("datetime64[ms, UTC]"))
+    return pd.Series(column, dtype="str")
+
+
+def _write_csv(file: BinaryIO, names: Sequence[str], pages: Pages) -> None:
+    # CRLF is also what makes the csv module quote a carriage return inside a cell, which readers take for a line's end.
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    csv.writer(text).writerow(names)
+    for page in pages:
+        frame = pd.DataFrame(dict(zip(names, with_text_times(names, page), strict=True)), dtype=object)
+        frame.to_csv(text, index=False, header=False, lineterminator="\r\n")
+    text.detach()
+
+
+_WRITERS: Final[dict[str, Writer]] = {
+    ".csv": _write_csv,
+    ".parquet": write_parquet,
+    ".xlsx": write_xlsx,
+    ".jsonl": write_jsonl,
+}
