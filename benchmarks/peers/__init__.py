@@ -1,0 +1,1 @@
+"""What the runner is compared with; each is a program of its own that knows nothing of the runner."""
