@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.jobfiles import job_file
-from benchmarks.processes import Cost, FailedProgramError, run
+from benchmarks.processes import Cost, NotMeasuredError, run
 from benchmarks.stub_process import Seen, StubProcess
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -155,5 +155,5 @@ class Bench:
     def _complete(self, stub: StubProcess, rows: int, cost: Cost) -> Sending:
         seen = stub.seen()
         if seen.sends != rows:
-            raise FailedProgramError(f"{rows} jobs, but {seen.sends} sends came")
+            raise NotMeasuredError(f"{rows} jobs, but {seen.sends} sends came")
         return Sending(jobs=rows, cost=cost, seen=seen)

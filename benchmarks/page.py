@@ -83,7 +83,7 @@ def as_page(document: Mapping[str, Any]) -> str:
 def _markdown_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = ["| | what | against | target | reached | from … to |", "|---|---|---|---|---|---|"]
     lines += [
-        f"| {'✓' if row['met'] else '✗'} | {row['what']} | {row['against'] or 'a plain limit'} | {_target(row)} "
+        f"| {'✓' if row['met'] else '✗'} | {row['what']} | {row['against'] or '-'} | {_target(row)} "
         f"| **{_value(row['reached'], row['unit'])}** | {_number(row['lowest'])} … {_number(row['highest'])} |"
         for row in rows
     ]

@@ -1,4 +1,4 @@
-"""Draws how cost grows: an SVG of two panels with logarithmic axes, by hand, so that no plotting needs installing."""
+"""Draws how cost grows: an SVG of two panels, written by hand so that no plotting library is needed."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def draw(points: Points) -> str:
         "<style>text { font: 12px sans-serif }</style>",
         "<title>Cost per job and peak memory over the number of jobs</title>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        *_panel(points, 70, "microseconds per job, whole program", lambda point: point["us_per_job"]),
-        *_panel(points, 500, "peak memory, MiB", lambda point: point["peak_mib"]),
+        *_panel(points, 70, "microseconds per job, whole program", lambda point: point["us_per_job"], logarithmic=True),
+        *_panel(points, 500, "peak memory, MiB", lambda point: point["peak_mib"], logarithmic=False),
     ]
     for place, step in enumerate(_LABELS):
         x = 70 + 190 * place
@@ -34,22 +34,30 @@ def draw(points: Points) -> str:
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _panel(points: Points, left: int, title: str, value: Callable[[dict[str, Any]], float]) -> list[str]:
+def _panel(
+    points: Points, left: int, title: str, value: Callable[[dict[str, Any]], float], *, logarithmic: bool
+) -> list[str]:
+    """Jobs go across in powers of ten; memory goes up from zero, so that a rise looks as big as it is."""
     across = _decades([point["jobs"] for point in points])
-    up = _decades([value(point) for point in points])
+    most = max(value(point) for point in points)
+    if logarithmic:
+        up: list[float] = [10.0**power for power in _decades([value(point) for point in points])]
+    else:
+        up = [100.0 * step for step in range(math.ceil(most / 100) + 1)]
+    scale = math.log10 if logarithmic else float
 
     def place(jobs: float, height: float) -> tuple[float, float]:
         x = left + (math.log10(jobs) - across[0]) / (across[-1] - across[0]) * _PANEL
-        y = _BOTTOM - (math.log10(height) - up[0]) / (up[-1] - up[0]) * (_BOTTOM - _TOP)
+        y = _BOTTOM - (scale(height) - scale(up[0])) / (scale(up[-1]) - scale(up[0])) * (_BOTTOM - _TOP)
         return round(x, 1), round(y, 1)
 
     parts = [f'<text x="{left}" y="{_TOP - 18}" font-weight="bold">{title}</text>']
-    for power in up:
-        _, y = place(10 ** across[0], 10**power)
+    for height in up:
+        _, y = place(10 ** across[0], height)
         parts.append(f'<path d="M{left} {y}H{left + _PANEL}" stroke="#ddd"/>')
-        parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{10**power:,}</text>')
+        parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{height:,.0f}</text>')
     for power in across:
-        x, _ = place(10**power, 10 ** up[0])
+        x, _ = place(10**power, up[0])
         parts.append(f'<path d="M{x} {_TOP}V{_BOTTOM}" stroke="#eee"/>')
         parts.append(f'<text x="{x}" y="{_BOTTOM + 18}" text-anchor="middle">{10**power:,}</text>')
     for step in _LABELS:

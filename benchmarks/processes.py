@@ -24,8 +24,8 @@ MIB: Final = 1024 * 1024
 _TAIL_BYTES: Final = 2000
 
 
-class FailedProgramError(Exception):
-    """A program under measurement failed, so there is nothing to measure."""
+class NotMeasuredError(Exception):
+    """There is nothing to report: a program failed, did other work than was asked, or noise drowned what it cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def run(
         accepted: exit codes that mean that it did its work.
 
     Raises:
-        FailedProgramError: another exit code; the message ends with what it wrote to stderr.
+        NotMeasuredError: another exit code; the message ends with what it wrote to stderr.
     """
     out, err = folder / "stdout.txt", folder / "stderr.txt"
     with out.open("wb") as out_file, err.open("wb") as err_file:
@@ -82,7 +82,7 @@ def run(
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in accepted:
         told = (err.read_bytes() or out.read_bytes())[-_TAIL_BYTES:].decode(errors="replace")
-        raise FailedProgramError(f"{' '.join(command)} ended with {process.returncode}:\n{told}")
+        raise NotMeasuredError(f"{' '.join(command)} ended with {process.returncode}:\n{told}")
     return Cost(
         wall_s=wall_s,
         cpu_s=usage.ru_utime + usage.ru_stime,

@@ -24,7 +24,7 @@ from benchmarks import machine, sends, starts, tables
 from benchmarks.bench import ROOT, Bench
 from benchmarks.growth import growth
 from benchmarks.page import as_table, publish
-from benchmarks.processes import FailedProgramError
+from benchmarks.processes import NotMeasuredError
 from benchmarks.rows import Row
 
 MEASUREMENTS: Final[dict[str, Callable[[Bench], list[Row]]]] = {
@@ -60,7 +60,7 @@ def measure(bench: Bench, names: Sequence[str], *, all_sends: bool) -> tuple[dic
                 rows = MEASUREMENTS[name](bench)
                 body = {"rows": [row.as_json() for row in rows]}
                 _say(as_table(body["rows"]))
-        except FailedProgramError as error:
+        except NotMeasuredError as error:
             _say(f"{name} could not be measured: {error}")
             failed.append(name)
             continue
@@ -102,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (bench.work / "last.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     rows = [row for body in found.values() for row in body.get("rows", ())]
     _say(as_table(rows))
+    if options.quick:
+        _say("Quick sizes show that it works; starting up is most of what they measure, so judge nothing by them.")
     if options.publish:
         publish(document, results=RESULTS, docs=ROOT / "docs", order=names)
     return 1 if failed else 0

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks.bench import LABEL, Bench
-from benchmarks.processes import FailedProgramError, run
+from benchmarks.processes import NotMeasuredError, run
 from benchmarks.rows import Row, Sample, in_turns, plain_row, ratio_row
 from benchmarks.stub_process import StubProcess
 from benchmarks.tables import settled_ledger
@@ -93,7 +93,7 @@ def resume(bench: Bench) -> list[Row]:
             )
             seen = stub.seen()
             if seen.sends != a_few:
-                raise FailedProgramError(f"{seen.sends} sends instead of {a_few}")
+                raise NotMeasuredError(f"{seen.sends} sends instead of {a_few}")
             seconds.append((seen.first_send_ns - cost.started_ns) / 1e9)
             peaks.append(cost.peak_mib)
             results.unlink()
@@ -120,7 +120,7 @@ def _imports(trace: str) -> Counter[str]:
         top = module.split(".")[0]
         own["the standard library" if top.lstrip("_") in _STDLIB or top in _STDLIB else top] += int(micros)
     if not own:
-        raise FailedProgramError("no import times were told")
+        raise NotMeasuredError("no import times were told")
     return Counter({name: micros / 1e6 for name, micros in own.items()})
 
 
