@@ -100,7 +100,7 @@ def test_a_charset_is_believed_where_it_helps_and_does_no_harm_where_it_lies(bod
 
 
 @given(st.binary(max_size=300), st.sampled_from([None, "utf-8", "utf-16", "latin-1", "utf-32", "punycode", "\x00"]))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_no_body_is_too_odd_to_read(body: bytes, charset: str | None) -> None:
     message = message_of(body, charset)
     assert len(message) <= MESSAGE_LIMIT
@@ -109,7 +109,7 @@ def test_no_body_is_too_odd_to_read(body: bytes, charset: str | None) -> None:
 
 
 @given(st.text(max_size=3000))
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_showing_twice_is_showing_once(text: str) -> None:
     assert shown(shown(text)) == shown(text)
     assert len(shown(text)) <= MESSAGE_LIMIT
@@ -190,6 +190,7 @@ def test_what_is_surely_no_id_is_none(body: bytes) -> None:
 
 
 @given(st.integers(min_value=0, max_value=10**39))
+@settings(deadline=None)
 def test_every_id_survives_as_a_number_and_as_text(number: int) -> None:
     assert send_id_of(b'{"data":{"id":%d}}' % number) == str(number)
     assert send_id_of(b'{"data":{"id":"%d"}}' % number) == str(number)
@@ -222,7 +223,7 @@ def test_retry_after_is_read_in_both_forms_and_stays_within_an_hour(value: str |
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_no_retry_after_is_too_odd_to_read(value: str) -> None:
     seconds = retry_after_of(value, now=NOW)
     assert seconds is None or 0.0 <= seconds <= 3600.0

@@ -5,7 +5,7 @@ from dataclasses import fields
 import orjson
 import pytest
 from campaign.campaign_fakes import MESSAGE_ID, job
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.campaign.bodies import send_body, send_path
@@ -61,6 +61,7 @@ def test_zero_and_empty_are_values_and_not_absence() -> None:
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1))
+@settings(deadline=None)
 def test_a_name_goes_out_byte_for_byte(name: str) -> None:
     body = send_body(job(name))
     assert orjson.loads(body)["messageName"] == name

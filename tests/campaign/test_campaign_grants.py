@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 from campaign.campaign_fakes import answer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.campaign.exchange import CutAnswer, Ending, NoAnswer
@@ -129,5 +129,6 @@ def test_a_secret_that_the_server_repeats_is_not_in_the_error(status: int, secre
 
 
 @given(st.integers(100, 599), st.binary(max_size=200))
+@settings(deadline=None)
 def test_every_answer_is_a_token_or_an_error(status: int, body: bytes) -> None:
     assert isinstance(judged(answer(status, body)), Token | NoToken)

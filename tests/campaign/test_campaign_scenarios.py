@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.campaign.scenarios import DOCUMENTED, Documented, classify, classify_cut, means_slow_down
@@ -74,6 +74,7 @@ def test_the_misspelling_is_known_corrected_too() -> None:
 
 
 @given(st.text(max_size=50))
+@settings(deadline=None)
 def test_a_taken_name_is_told_whatever_the_name_says(name: str) -> None:
     assert isinstance(outcome_of(400, f"A SMS with the name: {name} already exists"), NameTaken)
 
@@ -166,6 +167,7 @@ def test_a_201_is_accepted_with_or_without_its_id() -> None:
 
 
 @given(st.integers(100, 999), st.text(max_size=700), st.booleans())
+@settings(deadline=None)
 def test_every_answer_has_an_outcome_whose_message_is_fit_to_show(status: int, message: str, from_api: bool) -> None:  # noqa: FBT001 - hypothesis fills it in
     outcome = outcome_of(status, message, from_api=from_api)
     assert len(outcome.message) <= 500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import struct
 
@@ -290,6 +291,14 @@ async def test_a_body_of_exactly_the_limit_is_read_and_one_byte_more_is_not() ->
     assert isinstance(outcome, Accepted)
     assert outcome.send_id is None
     assert [log["event"] for log in logs] == ["answer_oversized"]
+
+
+async def test_a_compressed_refusal_is_read_and_a_damaged_one_costs_its_text_alone() -> None:
+    packed = gzip.compress(error_body("A SMS with the name: x already exists"))
+    assert isinstance(await outcome_of(answering(http(400, packed, "Content-Encoding: gzip"))), NameTaken)
+    outcome = await outcome_of(answering(http(400, packed[:-9], "Content-Encoding: gzip")))
+    assert isinstance(outcome, Unknown)
+    assert (outcome.scenario, outcome.http_status) == (Scenario.UNREADABLE_RESPONSE, 400)
 
 
 async def test_a_taken_name_is_known_behind_a_megabyte_of_name() -> None:
