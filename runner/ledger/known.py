@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, select
 
 from runner.ledger.meeting import Holder, Meeting, meet, name_twice_problem, other_payload_problem
 from runner.ledger.schema import BATCHES, PAYLOAD
-from runner.ledger.statements import Statements
+from runner.ledger.statements import STATEMENTS
 from runner.ledger.wording import json_text
 from runner.model import ATTRIBUTES, InvalidRow, JobChunk, JobState, Problem
 
@@ -40,7 +40,6 @@ class KnownNames:
         self,
         *,
         connection: Connection,
-        statements: Statements,
         batch_id: int,
         twin_id: int | None,
         first_new_id: int,
@@ -49,7 +48,6 @@ class KnownNames:
         now_ms: int,
     ) -> None:
         self._connection = connection
-        self._statements = statements
         self._batch_id = batch_id
         self._twin_id = twin_id
         self._first_new_id = first_new_id
@@ -62,7 +60,7 @@ class KnownNames:
 
     def resolve(self, chunk: JobChunk, places: Sequence[int]) -> Resolved:
         """Decides about the rows at `places`, whose names the ledger has, in their order; carries the decisions out."""
-        known = self._statements.known(self._connection, [chunk.message_name[place] for place in places])
+        known = STATEMENTS.known(self._connection, [chunk.message_name[place] for place in places])
         columns = [getattr(chunk, name) for name in PAYLOAD]
         resolved = Resolved()
         for place in places:
@@ -92,9 +90,9 @@ class KnownNames:
 
     def _carry_out(self, resolved: Resolved) -> None:
         for text, cells in (
-            (self._statements.move, resolved.moves),
-            (self._statements.edit, resolved.edits),
-            (self._statements.insert_history, resolved.history),
+            (STATEMENTS.move, resolved.moves),
+            (STATEMENTS.edit, resolved.edits),
+            (STATEMENTS.insert_history, resolved.history),
         ):
             if cells:
                 self._connection.exec_driver_sql(text, cells)

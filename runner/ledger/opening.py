@@ -15,7 +15,8 @@ from sqlalchemy import insert, select
 
 from runner.errors import LedgerError
 from runner.ledger.schema import LEDGER_INFO, METADATA, SCHEMA_VERSION
-from runner.ledger.sqlite import Database, not_a_ledger
+from runner.ledger.sqlite import Database
+from runner.ledger.sqlite_errors import not_a_ledger
 
 
 def open_ledger(path: Path, *, org: str, read_only: bool, create: bool) -> Database:
@@ -26,9 +27,7 @@ def open_ledger(path: Path, *, org: str, read_only: bool, create: bool) -> Datab
         LedgerWriteError: it cannot be made, or not be opened for writing.
     """
     may_create = create and not read_only
-    database = (
-        Database.create(path) if may_create else Database.open(path, writable=not read_only)
-    )
+    database = Database.create(path) if may_create else Database.open(path, writable=not read_only)
     try:
         if may_create and database.is_blank():
             _found(database, org=org)

@@ -130,15 +130,23 @@ def write_xlsx(file: BinaryIO, names: Sequence[str], pages: Pages) -> None:
 
 def with_text_times(names: Sequence[str], columns: list[list[Any]]) -> list[list[Any]]:
     """The columns with their times as RFC 3339 in UTC with milliseconds (`2026-11-22T14:03:07.123Z`)."""
-    return [
-        [None if ms is None else _rfc3339(ms) for ms in column] if name in TIMES else column
-        for name, column in zip(names, columns, strict=True)
-    ]
+    return [_rfc3339(column) if name in TIMES else column for name, column in zip(names, columns, strict=True)]
 
 
-def _rfc3339(ms: int) -> str:
-    # The nearest microsecond to the quotient is the millisecond itself, so cutting the rest off loses nothing.
-    return datetime.fromtimestamp(ms / 1000, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _rfc3339(times: list[int | None]) -> list[str | None]:
+    # Only minutes are asked of the calendar, each once: neighbours in a file were sent within the same few.
+    minutes: dict[int, str] = {}
+    texts: list[str | None] = []
+    for ms in times:
+        if ms is None:
+            texts.append(None)
+            continue
+        minute, rest = divmod(ms, 60_000)
+        text = minutes.get(minute)
+        if text is None:
+            text = minutes[minute] = datetime.fromtimestamp(minute * 60, tz=UTC).strftime("%Y-%m-%dT%H:%M:")
+        texts.append(f"{text}{rest // 1000:02d}.{rest % 1000:03d}Z")
+    return texts
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from sqlalchemy import (
@@ -28,12 +28,12 @@ from sqlalchemy import (
     func,
 )
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.dialects.sqlite import dialect, insert
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import Table
 
 from runner.errors import LedgerError, LedgerWriteError
+from runner.ledger.sqlite_errors import not_a_ledger, translated
 
 Cursor = sqlite3.Cursor
 """What `Database.writing_hot` hands out; to be used as any driver's cursor: execute(many), fetchall, rowcount."""
@@ -50,28 +50,12 @@ json_object: Final = func.json_object
 _MAGIC: Final = b"SQLite format 3\x00"
 _APPLICATION_ID: Final = 0x534D5352
 """Marks the file as one of ours ("SMSR"), so that another program's database is never taken for an empty ledger."""
+_DIALECT: Final = dialect()
 _BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
 _BUSY_TIMEOUT_S: Final = 5.0
 _CACHE_KIB: Final = 64 * 1024
 """Page cache. With the default of 2 MB the index of a million names is read and written over and over in staging."""
 _WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
-
-_NOT_WRITABLE: Final = {
-    sqlite3.SQLITE_FULL: ("the disk is full", "Free some space on that disk, then run the same command again."),
-    sqlite3.SQLITE_READONLY: ("it is read-only", "Give yourself the right to write the file and its directory."),
-    sqlite3.SQLITE_PERM: ("access is denied", "Give yourself the right to write the file and its directory."),
-    sqlite3.SQLITE_CANTOPEN: (
-        "it could not be opened for writing",
-        "See that its directory exists and that you may write there.",
-    ),
-    sqlite3.SQLITE_BUSY: ("another process keeps it locked", "Wait for the other process to end, then try again."),
-    sqlite3.SQLITE_LOCKED: ("another process keeps it locked", "Wait for the other process to end, then try again."),
-    sqlite3.SQLITE_IOERR: (
-        "the disk reports an error",
-        "See that the disk is well and is a local one, then try again.",
-    ),
-    sqlite3.SQLITE_NOMEM: ("there is not enough memory", "Free some memory, then try again."),
-}
 
 
 def partial(condition: ColumnElement[bool]) -> dict[str, Any]:
@@ -193,7 +177,7 @@ class Database:
 
     @contextmanager
     def writing_hot(self) -> Iterator[Cursor]:
-        """As `writing`, for statements from `compile` on the driver's own cursor.
+        """As `writing`, for statements from `hot_text` on the driver's own cursor.
 
         It leaves out all that SQLAlchemy does around a statement and a transaction, some fifty microseconds each, which
         at ten jobs to a transaction would cost more than SQLite does.
@@ -261,68 +245,18 @@ class Database:
                 remedy="Commit or leave the staging first.",
             )
 
-    def compile(self, statement: Executable, *, order: Sequence[str]) -> str:
-        """The text of a hot statement, for `exec_driver_sql` with plain tuples whose cells stand in `order`.
 
-        Compiling once saves what Core spends on each execution, which is more than SQLite itself spends on one row.
-        That the order is the compiled one is verified, so that a column can never silently take another's value.
-        """
-        compiled = statement.compile(dialect=self._connection.dialect)  # type: ignore[attr-defined] # Executable lacks it
-        found = tuple(compiled.positiontup or ())
-        if found != tuple(order):
-            raise AssertionError(f"the statement binds {found}, not {tuple(order)}")
-        return str(compiled)
+def hot_text(statement: Executable, *, order: Sequence[str]) -> str:
+    """The text of a statement for a driver's cursor, to be given plain tuples whose cells stand in `order`.
 
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turns what SQLite, SQLAlchemy and the system raise into the project's errors, naming the file and the remedy."""
-    try:
-        yield
-    except DBAPIError as error:
-        _raise_for(path, error.orig if isinstance(error.orig, sqlite3.Error) else None, error)
-    except SQLAlchemyError as error:
-        raise _damaged(path, type(error).__name__) from error
-    except sqlite3.Error as error:
-        _raise_for(path, error, error)
-    except OSError as error:
-        raise LedgerWriteError(
-            f"The ledger {path} cannot be used: {error.strerror or 'the system refused it'}.",
-            remedy="See that its directory exists and that you may write there.",
-        ) from error
-    except (UnicodeEncodeError, OverflowError) as error:
-        raise LedgerError(
-            f"A value cannot be kept in the ledger {path}: it is no valid text, or a number beyond 64 bits.",
-            remedy="Check the jobs before staging them.",
-        ) from error
-
-
-def _raise_for(path: Path, error: sqlite3.Error | None, source: Exception) -> NoReturn:
-    # Without a code it is the driver itself that complains: a value of a type it cannot store, a closed connection.
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = code & 0xFF if isinstance(code, int) else None
-    if primary == sqlite3.SQLITE_NOTADB:
-        raise not_a_ledger(path) from source
-    if primary in _NOT_WRITABLE:
-        cause, remedy = _NOT_WRITABLE[primary]
-        raise LedgerWriteError(f"The ledger {path} cannot be used: {cause}.", remedy=remedy) from source
-    raise _damaged(path, str(error)) from source
-
-
-def not_a_ledger(path: Path) -> LedgerError:
-    """For a file that is something else; it is left as it is."""
-    return LedgerError(
-        f"{path} is not a ledger of this program.",
-        remedy="Name another file as the ledger; this one is left as it is.",
-    )
-
-
-def _damaged(path: Path, detail: str) -> LedgerError:
-    return LedgerError(
-        f"The ledger {path} is damaged or does not have the shape of a ledger.",
-        cause=f"SQLite says: {detail}.",
-        remedy="Put back its latest backup. Do not start with an empty one: what was sent already would be sent again.",
-    )
+    Compiling once saves what Core spends on each execution, which is more than SQLite itself spends on one row.
+    That the order is the compiled one is verified, so that a column can never silently take another's value.
+    """
+    compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined] # Executable lacks it
+    found = tuple(compiled.positiontup or ())
+    if found != tuple(order):
+        raise AssertionError(f"the statement binds {found}, not {tuple(order)}")
+    return str(compiled)
 
 
 def _look_at_head(path: Path) -> None:

@@ -18,8 +18,9 @@ from sqlalchemy import ColumnElement, Connection, distinct, func, or_, select, u
 from runner.ledger.entries import TOP_SHARES, Share, StagedPlan
 from runner.ledger.known import KnownNames
 from runner.ledger.schema import BATCHES, IS_IN_DOUBT, IS_PENDING, JOBS, PAYLOAD, ROWS
-from runner.ledger.sqlite import Database, translated
-from runner.ledger.statements import Statements
+from runner.ledger.sqlite import Database
+from runner.ledger.sqlite_errors import translated
+from runner.ledger.statements import STATEMENTS
 from runner.ledger.tally import Span, Tally
 from runner.ledger.twin import Twin
 from runner.ledger.wording import json_text, problems_text
@@ -34,13 +35,11 @@ class Staging:
         *,
         database: Database,
         connection: Connection,
-        statements: Statements,
         batch: Mapping[str, str],
         now_ms: int,
     ) -> None:
         self._path = database.path
         self._connection = connection
-        self._statements = statements
         self._batch_id = _next_id(connection, BATCHES.c.id)
         self._next_job_id = _next_id(connection, JOBS.c.id)
         self._twin = Twin.find(
@@ -48,7 +47,6 @@ class Staging:
         )
         self._names = KnownNames(
             connection=connection,
-            statements=statements,
             batch_id=self._batch_id,
             twin_id=self._twin.batch_id if self._twin is not None else None,
             first_new_id=self._next_job_id,
@@ -68,7 +66,7 @@ class Staging:
     def settled(self, names: Sequence[str]) -> set[str]:
         """Those of `names` whose job is sent, in doubt or rejected, whatever its payload: it is sent by no new row."""
         with translated(self._path):
-            known = self._statements.known(self._connection, names)
+            known = STATEMENTS.known(self._connection, names)
         return {name for name, job in known.items() if job.state != JobState.PENDING}
 
     def add(self, chunk: JobChunk) -> list[InvalidRow]:
@@ -87,7 +85,7 @@ class Staging:
             payload: list[list[Any]] = [getattr(chunk, name) for name in PAYLOAD]
             batch = repeat(self._batch_id)
             jobs = zip(ids, repeat(JobState.PENDING.value), batch, chunk.rows, *payload, strict=False)
-            inserted = self._statements.insert_jobs.run(self._connection, jobs)
+            inserted = STATEMENTS.insert_jobs.run(self._connection, jobs)
             conflicts: list[InvalidRow] = []
             job_ids: Sequence[int | None] = ids
             if inserted == count:
@@ -98,7 +96,7 @@ class Staging:
             self._count(payload)
             rows = zip(batch, chunk.rows, job_ids, chunk.others, repeat(None), repeat(None), strict=False)
             valid = (row for row in rows if row[2] is not None) if conflicts else rows
-            self._statements.insert_rows.run(self._connection, valid)
+            STATEMENTS.insert_rows.run(self._connection, valid)
             self._add_invalid((*chunk.invalid, *conflicts))
             self._rows += count + len(chunk.invalid)
             return conflicts
@@ -173,7 +171,7 @@ class Staging:
         rows = [
             (self._batch_id, one.row, None, None, json_text(one.cells), problems_text(one.problems)) for one in invalid
         ]
-        self._statements.insert_rows.run(self._connection, rows)
+        STATEMENTS.insert_rows.run(self._connection, rows)
         self._invalid += len(rows)
 
     def _count(self, payload: list[list[Any]]) -> None:

@@ -1,7 +1,7 @@
-"""The statements that run once per job, compiled once per ledger.
+"""The statements that run once per job, compiled once.
 
 Core spends tens of microseconds on each execution of a statement object and turns every row into a dictionary. Here
-the text is taken from it once, and the driver is handed plain tuples in the order that `Database.compile` verified.
+the text is taken from it once, and the driver is handed plain tuples in the order that `hot_text` verified.
 Inserts go many rows to a statement, which saves most of what SQLite spends on starting and ending one.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Table, bindparam, func, insert, literal_column, null, select, update
 
 from runner.ledger.schema import HISTORY, IS_IN_DOUBT, IS_PENDING, JOBS, LAST_ATTEMPT, PAYLOAD, ROWS, RUNS
-from runner.ledger.sqlite import Database, insert_unless_known
+from runner.ledger.sqlite import hot_text, insert_unless_known
 from runner.model import JobState
 
 _ROWS_PER_INSERT: Final = 32
@@ -63,15 +63,13 @@ CLAIM: Final = (JOBS.c.id, JOBS.c.row, *(JOBS.c[name] for name in PAYLOAD), JOBS
 class BulkInsert:
     """Inserts rows given as tuples, many to a statement."""
 
-    def __init__(
-        self, database: Database, table: Table, columns: Sequence[str], *, unless_known: str | None = None
-    ) -> None:
+    def __init__(self, table: Table, columns: Sequence[str], *, unless_known: str | None = None) -> None:
         def text(rows: int) -> str:
             if unless_known is None:
                 statement = insert(table).values([dict.fromkeys(columns)] * rows)
             else:
                 statement = insert_unless_known(table, key=unless_known, columns=columns, rows=rows)
-            return database.compile(statement, order=[f"{name}_m{i}" for i in range(rows) for name in columns])
+            return hot_text(statement, order=[f"{name}_m{i}" for i in range(rows) for name in columns])
 
         self._many = text(_ROWS_PER_INSERT)
         self._one = text(1)
@@ -92,20 +90,17 @@ class BulkInsert:
 
 
 class Statements:
-    """The hot statements of one ledger; each is compiled when it is first needed."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    """The hot statements; each is compiled when it is first needed. See `STATEMENTS`."""
 
     @cached_property
     def insert_jobs(self) -> BulkInsert:
         """New jobs, cells as in `NEW_JOB`; those whose name is known are left out."""
-        return BulkInsert(self._database, JOBS, NEW_JOB, unless_known="message_name")
+        return BulkInsert(JOBS, NEW_JOB, unless_known="message_name")
 
     @cached_property
     def insert_rows(self) -> BulkInsert:
         """Rows of a batch, cells as in `NEW_ROW`."""
-        return BulkInsert(self._database, ROWS, NEW_ROW)
+        return BulkInsert(ROWS, NEW_ROW)
 
     @cached_property
     def move(self) -> str:
@@ -115,7 +110,7 @@ class Statements:
             .where(JOBS.c.id == bindparam("job"))
             .ordered_values((JOBS.c.batch_id, bindparam("batch")), (JOBS.c.row, bindparam("at_row")))
         )
-        return self._database.compile(statement, order=("batch", "at_row", "job"))
+        return hot_text(statement, order=("batch", "at_row", "job"))
 
     @cached_property
     def edit(self) -> str:
@@ -131,7 +126,7 @@ class Statements:
                 *((JOBS.c[name], null()) for name in LAST_ATTEMPT),
             )
         )
-        return self._database.compile(statement, order=(*PAYLOAD, "batch", "at_row", "job"))
+        return hot_text(statement, order=(*PAYLOAD, "batch", "at_row", "job"))
 
     def known(self, connection: Connection, names: Sequence[str]) -> dict[str, Row[Any]]:
         """Those of `names` that the ledger has: name -> the columns of `KNOWN`."""
@@ -140,21 +135,21 @@ class Statements:
             asked = tuple(names[start : start + _NAMES_PER_QUERY])
             # The text is for so many names; to ask for one twice does no harm.
             asked += asked[:1] * (_NAMES_PER_QUERY - len(asked))
-            found.update((job[_NAME], job) for job in connection.exec_driver_sql(self._known, asked))
+            found.update((job[_NAME], job) for job in connection.exec_driver_sql(self._known, asked).all())
         return found
 
     @cached_property
     def _known(self) -> str:
         order = [f"name_{i}" for i in range(_NAMES_PER_QUERY)]
         statement = select(*KNOWN).where(JOBS.c.message_name.in_([bindparam(name) for name in order]))
-        return self._database.compile(statement, order=order)
+        return hot_text(statement, order=order)
 
     @cached_property
     def insert_history(self) -> str:
         """What a job was: job, time, what happened to it, detail."""
         columns = ("job_id", "at", "what", "detail")
         statement = insert(HISTORY).values({name: bindparam(name) for name in columns})
-        return self._database.compile(statement, order=columns)
+        return hot_text(statement, order=columns)
 
     @cached_property
     def record(self) -> str:
@@ -164,7 +159,7 @@ class Statements:
             .where(JOBS.c.id == bindparam("job"), JOBS.c.run_id == bindparam("run"), IS_IN_DOUBT)
             .ordered_values(*((JOBS.c[name], bindparam(name)) for name in OUTCOME))
         )
-        return self._database.compile(statement, order=(*OUTCOME, "job", "run"))
+        return hot_text(statement, order=(*OUTCOME, "job", "run"))
 
     @cached_property
     def claim(self) -> str:
@@ -185,13 +180,13 @@ class Statements:
             )
             .returning(*CLAIM)
         )
-        return self._database.compile(statement, order=("run", "batch", "claim"))
+        return hot_text(statement, order=("run", "batch", "claim"))
 
     @cached_property
     def beat(self) -> str:
         """A run's sign of life: time, run."""
         statement = update(RUNS).where(RUNS.c.id == bindparam("run")).values(alive_at=bindparam("now"))
-        return self._database.compile(statement, order=("now", "run"))
+        return hot_text(statement, order=("now", "run"))
 
     @cached_property
     def release(self) -> str:
@@ -206,7 +201,7 @@ class Statements:
             )
             .values(state=literal_column(f"'{JobState.PENDING.value}'"))
         )
-        return self._database.compile(statement, order=("job", "run"))
+        return hot_text(statement, order=("job", "run"))
 
     @cached_property
     def adopt(self) -> str:
@@ -217,4 +212,8 @@ class Statements:
             .where(JOBS.c.id == bindparam("job"), IS_IN_DOUBT)
             .values(run_id=bindparam("run"), doubt_since=func.coalesce(JOBS.c.doubt_since, sign_of_life))
         )
-        return self._database.compile(statement, order=("run", "job"))
+        return hot_text(statement, order=("run", "job"))
+
+
+STATEMENTS: Final = Statements()
+"""They know no ledger, so one set serves all."""

@@ -26,9 +26,9 @@ from runner.ledger.opening import open_ledger, program_version
 from runner.ledger.reading import LedgerReader
 from runner.ledger.retrying import make_retryable
 from runner.ledger.schema import IS_IN_DOUBT, JOBS, RUNS
-from runner.ledger.sqlite import Cursor, Database
+from runner.ledger.sqlite import Cursor
 from runner.ledger.staging import Staging
-from runner.ledger.statements import CLAIM, Statements
+from runner.ledger.statements import CLAIM, STATEMENTS
 from runner.ledger.wording import json_text, moment
 from runner.model import JobState, Scenario
 
@@ -37,10 +37,6 @@ _BY_ROW: Final = attrgetter("row")
 
 class Ledger(LedgerReader):
     """One org's ledger. Synchronous, and used by one thread at a time; to look on from elsewhere, open another."""
-
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
-        self._statements = Statements(database)
 
     @classmethod
     def open(cls, path: Path, *, org: str, read_only: bool = False, create: bool = True) -> Self:
@@ -99,7 +95,6 @@ class Ledger(LedgerReader):
             yield Staging(
                 database=self._database,
                 connection=connection,
-                statements=self._statements,
                 batch=batch,
                 now_ms=now_ms,
             )
@@ -122,7 +117,7 @@ class Ledger(LedgerReader):
     def beat(self, run_id: int, *, now_ms: int) -> None:
         """A sign of life; `turn` and `release` give one too."""
         with self._database.writing_hot() as cursor:
-            cursor.execute(self._statements.beat, (now_ms, run_id))
+            cursor.execute(STATEMENTS.beat, (now_ms, run_id))
 
     def end_run(self, run_id: int, *, reason: str, exit_code: int, now_ms: int) -> None:
         """Notes that a run has ended, why, and what it said to whoever started it."""
@@ -149,10 +144,10 @@ class Ledger(LedgerReader):
                 self._record(cursor, run_id, results, now_ms)
             claimed: list[ClaimedJob] = []
             if claim > 0:
-                cursor.execute(self._statements.claim, (run_id, batch_id, claim))
+                cursor.execute(STATEMENTS.claim, (run_id, batch_id, claim))
                 claimed = [claimed_job(cells, doubted=False) for cells in cursor.fetchall()]
                 claimed.sort(key=_BY_ROW)
-            cursor.execute(self._statements.beat, (now_ms, run_id))
+            cursor.execute(STATEMENTS.beat, (now_ms, run_id))
         return claimed
 
     def release(self, run_id: int, *, job_ids: Collection[int], now_ms: int) -> None:
@@ -160,8 +155,8 @@ class Ledger(LedgerReader):
         with self._database.writing_hot() as cursor:
             if job_ids:
                 cells = [(job_id, run_id) for job_id in job_ids]
-                cursor.executemany(self._statements.release, cells)
-            cursor.execute(self._statements.beat, (now_ms, run_id))
+                cursor.executemany(STATEMENTS.release, cells)
+            cursor.execute(STATEMENTS.beat, (now_ms, run_id))
 
     def doubts(self, batch_id: int, *, run_id: int | None = None) -> list[DoubtfulJob]:
         """The jobs in doubt that the batch owns, in row order; without those that `run_id` has claimed itself.
@@ -197,13 +192,13 @@ class Ledger(LedgerReader):
         with self._database.writing_hot() as cursor:
             if job_ids:
                 cells = [(run_id, job_id) for job_id in job_ids]
-                adopted = cursor.executemany(self._statements.adopt, cells).rowcount
+                adopted = cursor.executemany(STATEMENTS.adopt, cells).rowcount
                 if adopted != len(cells):
                     raise LedgerError(
                         f"{len(cells) - adopted} of {len(cells)} jobs to be taken over are not in doubt.",
                         remedy="Look at the batch with `sms-runner show` before sending again.",
                     )
-            cursor.execute(self._statements.beat, (now_ms, run_id))
+            cursor.execute(STATEMENTS.beat, (now_ms, run_id))
 
     def make_retryable(self, batch_id: int | None, *, scenario: Scenario | None = None, now_ms: int) -> int:
         """Makes rejected jobs pending again; how many. Each rejection stays in the history, attempts go on counting.
@@ -217,7 +212,7 @@ class Ledger(LedgerReader):
 
     def _record(self, cursor: Cursor, run_id: int, results: Sequence[JobResult], now_ms: int) -> None:
         cells = [(*outcome_cells(result, now_ms=now_ms), result.job_id, run_id) for result in results]
-        recorded = cursor.executemany(self._statements.record, cells).rowcount
+        recorded = cursor.executemany(STATEMENTS.record, cells).rowcount
         if recorded != len(cells):
             raise LedgerError(
                 f"{len(cells) - recorded} of {len(cells)} results are for jobs that this run has not claimed.",
@@ -230,7 +225,7 @@ class Ledger(LedgerReader):
             if result.state is JobState.IN_DOUBT
         ]
         if doubts:
-            cursor.executemany(self._statements.insert_history, doubts)
+            cursor.executemany(STATEMENTS.insert_history, doubts)
 
     def _who_is_at_work(self) -> str:
         run = self.last_run()

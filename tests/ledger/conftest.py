@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ledger_rows import ORG
+from ledger.ledger_rows import ORG
 
 from runner.ledger.store import Ledger
 

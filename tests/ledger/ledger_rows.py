@@ -47,6 +47,8 @@ def chunk(staged: Sequence[SendJob], *, first: int = 2, bad: Sequence[InvalidRow
 
 @dataclass(frozen=True, kw_only=True)
 class Staged:
+    """What a staging came to."""
+
     batch_id: int
     plan: StagedPlan
     conflicts: list[InvalidRow]

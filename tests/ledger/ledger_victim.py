@@ -7,9 +7,15 @@ import signal
 import sys
 from pathlib import Path
 
-from ledger_rows import HEADERS, ORG, chunk, jobs, sent
+from ledger.ledger_rows import HEADERS, ORG, chunk, jobs, sent
 
 from runner.ledger.store import Ledger
+
+
+def say(*words: object) -> None:
+    """Tells the test, at once."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 def kill_after(ledger: Ledger, steps: int) -> None:
@@ -23,16 +29,16 @@ def kill_after(ledger: Ledger, steps: int) -> None:
 
 
 def take_turns(path: Path, steps: int) -> None:
-    """Tells each job it has claimed, as a send would leave then, and each it has recorded, until it dies."""
+    """Tells each job it has claimed, as its send would leave then, and each it has recorded, until it dies."""
     with Ledger.open(path, org=ORG) as ledger:
         run_id = ledger.start_run(1, settle_s=30, now_ms=5_000)
         claims = ledger.turn(run_id, results=[], batch_id=1, claim=10, now_ms=6_000)
-        print("claimed", *(claim.job.message_name for claim in claims), flush=True)
+        say("claimed", *(claim.job.message_name for claim in claims))
         results = [sent(claim) for claim in claims]
         kill_after(ledger, steps)
         more = ledger.turn(run_id, results=results, batch_id=1, claim=10, now_ms=7_000)
-        print("recorded", *(claim.job.message_name for claim in claims), flush=True)
-        print("claimed", *(claim.job.message_name for claim in more), flush=True)
+        say("recorded", *(claim.job.message_name for claim in claims))
+        say("claimed", *(claim.job.message_name for claim in more))
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -46,13 +52,13 @@ def stage_and_wait(path: Path) -> None:
         ) as staging,
     ):
         staging.add(chunk(jobs(*(f"new{i}" for i in range(20_000)))))
-        print("staged", staging.plan().new, flush=True)
+        say("staged", staging.plan().new)
         sys.stdin.read()
 
 
 def hold_the_lock(path: Path) -> None:
     with Ledger.open(path, org=ORG) as ledger, ledger.lock_for_run():
-        print("locked", flush=True)
+        say("locked")
         sys.stdin.read()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from ledger_rows import ORG, chunk, in_doubt, invalid, job, rejected, result, sent, stage
+from ledger.ledger_rows import ORG, chunk, in_doubt, invalid, job, rejected, result, sent, stage
 
 from runner.ledger.entries import ClaimedJob
 from runner.ledger.store import Ledger
@@ -23,6 +23,7 @@ NAMES = st.sampled_from([f"n{i}" for i in range(8)])
 JOBS = st.builds(lambda name, source: job(name, contact_source_id=source), NAMES, st.integers(1, 2))
 FILES = st.lists(JOBS, max_size=8)
 FILE_NAMES = st.sampled_from(["a.csv", "b.csv"])
+MEMORY = Path("/dev/shm")  # noqa: S108 # a folder of a name nobody can guess is made in it
 SENT, REJECTED, IN_DOUBT, PENDING = JobState.SENT, JobState.REJECTED, JobState.IN_DOUBT, JobState.PENDING
 
 
@@ -31,7 +32,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
+        # Without waiting for a disk, where the system has memory to offer: nothing here depends on it.
+        self.folder = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
         self.clock = 1_000
         self.jobs: dict[str, SendJob] = {}
         self.states: dict[str, JobState] = {}
@@ -47,20 +49,24 @@ class LedgerMachine(RuleBasedStateMachine):
         return Ledger.open(Path(self.folder.name) / "ledger.db", org=ORG)
 
     def now(self) -> int:
+        """Later than ever before."""
         self.clock += 10
         return self.clock
 
     @initialize()
     def open(self) -> None:
+        """Makes an empty ledger."""
         self.ledger = self.opened()
 
     def teardown(self) -> None:
+        """Leaves nothing behind."""
         self.ledger.close()
         self.folder.cleanup()
 
     @precondition(lambda self: self.run is None)
     @rule(file=FILES, name=FILE_NAMES, bad=st.integers(0, 2))
     def stage(self, file: list[SendJob], name: str, bad: int) -> None:
+        """A file comes in; the model decides about each row by the rules of the states."""
         rows: list[str | None] = []
         for one in file:
             known = self.states.get(one.message_name)
@@ -73,9 +79,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.states[one.message_name] = PENDING
             self.attempts.setdefault(one.message_name, 0)
         bad_rows = [invalid(row) for row in range(len(file) + 2, len(file) + 2 + bad)]
-        done = stage(
-            self.ledger, chunk(file, bad=bad_rows), name=name, digest=repr((file, bad)), now_ms=self.now()
-        )
+        done = stage(self.ledger, chunk(file, bad=bad_rows), name=name, digest=repr((file, bad)), now_ms=self.now())
         rows += [None] * bad
         assert len(done.conflicts) + bad == rows.count(None) == done.plan.invalid
         plan = done.plan
@@ -89,6 +93,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.rows and self.run is None)
     @rule(data=st.data())
     def start(self, data: Any) -> None:
+        """A run begins on some batch and takes over the doubts it finds."""
         self.batch = data.draw(st.sampled_from(sorted(self.rows)))
         self.run = self.ledger.start_run(self.batch, settle_s=30, now_ms=self.now())
         doubts = self.ledger.doubts(self.batch)
@@ -103,11 +108,14 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.run is not None)
     @rule(data=st.data(), claim=st.integers(0, 4))
     def turn(self, data: Any, claim: int) -> None:
+        """Some claims come to an outcome, new ones are made."""
         assert self.run is not None
         results = []
         for name in data.draw(st.lists(st.sampled_from(sorted(self.claims)), unique=True)) if self.claims else []:
             made = self.claims[name]
-            outcome = data.draw(st.sampled_from([SENT, REJECTED, IN_DOUBT, *([] if name in self.doubted else [PENDING])]))
+            outcome = data.draw(
+                st.sampled_from([SENT, REJECTED, IN_DOUBT, *([] if name in self.doubted else [PENDING])])
+            )
             self.states[name] = outcome
             self.attempts[name] = made.attempts + 1
             if outcome is IN_DOUBT:
@@ -133,6 +141,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
     def release(self, data: Any) -> None:
+        """Some claims are given back unsent."""
         assert self.run is not None
         names = data.draw(st.lists(st.sampled_from(sorted(self.claims)), unique=True))
         self.ledger.release(self.run, job_ids=[self.claims[name].job_id for name in names], now_ms=self.now())
@@ -143,7 +152,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.run is not None)
     @rule(gracefully=st.booleans())
-    def end(self, gracefully: bool) -> None:
+    def end(self, *, gracefully: bool) -> None:
         """An end with claims open is a crash: they stay in doubt."""
         assert self.run is not None
         if gracefully:
@@ -155,6 +164,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.rows and self.run is None)
     @rule(data=st.data())
     def retry(self, data: Any) -> None:
+        """Rejected jobs are made pending, of one batch or of all."""
         batch = data.draw(st.sampled_from([None, *sorted(self.rows)]))
         names = [
             name
@@ -166,11 +176,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
+        """Another process goes on."""
         self.ledger.close()
         self.ledger = self.opened()
 
     @invariant()
     def books_balance(self) -> None:
+        """Each batch has its rows in the states the model has them in."""
         for info in self.ledger.batches():
             balance = info.balance
             assert balance.balanced
@@ -189,5 +201,5 @@ class LedgerMachine(RuleBasedStateMachine):
         assert sorted(doubts) == sorted(name for name, state in self.states.items() if state is IN_DOUBT)
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+LedgerMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
 TestLedgerBooks = LedgerMachine.TestCase

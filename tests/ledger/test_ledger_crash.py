@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ledger_rows import ORG, chunk, jobs, owned, stage
+from ledger.ledger_rows import ORG, chunk, jobs, owned, stage
 
 from runner.errors import LedgerBusyError
 from runner.ledger.store import Ledger
@@ -24,16 +25,19 @@ def victim(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, str(VICTIM), *map(str, arguments)]
     root = VICTIM.parents[2]
     with subprocess.Popen(  # noqa: S603 # our own script
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root, env={"PYTHONPATH": str(root)}
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        env={"PYTHONPATH": os.pathsep.join((str(root), str(root / "tests")))},
     ) as process:
         yield process
         process.kill()
 
 
 @pytest.mark.parametrize("steps", [20, 150, 400, 700, 100_000])
-def test_a_kill_within_a_turn_leaves_every_job_in_doubt_or_recorded_never_pending_again(
-    path: Path, steps: int
-) -> None:
+def test_a_kill_within_a_turn_leaves_every_job_in_doubt_or_recorded_never_pending_again(path: Path, steps: int) -> None:
     """What was claimed before, the whole turn, or nothing of it: and no claim that was told is pending."""
     with Ledger.open(path, org=ORG) as ledger:
         stage(ledger, chunk(jobs(*NAMES)))

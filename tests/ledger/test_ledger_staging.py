@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from ledger_rows import HEADERS, MESSAGE, chunk, history, invalid, job, jobs, owned, settle, stage
+from ledger.ledger_rows import HEADERS, MESSAGE, chunk, history, invalid, job, jobs, owned, settle, stage
 
 from runner.ledger import tally
 from runner.ledger.meeting import NAME_HAS_OTHER_PAYLOAD, NAME_TWICE_IN_FILE
@@ -53,12 +53,13 @@ def test_leaving_without_commit_leaves_no_trace(ledger: Ledger) -> None:
 
 
 def test_an_error_of_the_caller_passes_through_a_staging_untouched(ledger: Ledger) -> None:
-    with (
-        pytest.raises(UnicodeEncodeError),
-        ledger.staging(name="a", source="a", headers=[], other_columns=[], attributes={}, now_ms=1) as staging,
-    ):
-        staging.add(chunk(jobs("a")))
-        "ü".encode("ascii")
+    def fail() -> None:
+        with ledger.staging(name="a", source="a", headers=[], other_columns=[], attributes={}, now_ms=1) as staging:
+            staging.add(chunk(jobs("a")))
+            raise OSError
+
+    with pytest.raises(OSError, match=r"^$"):
+        fail()
     assert ledger.batches() == []
 
 
@@ -144,54 +145,57 @@ def test_a_name_that_stands_twice_in_the_file_is_a_conflict_the_second_time(ledg
     assert ledger.balance(again.batch_id) == Balance(rows=7, invalid=4, pending=2, sent=1)
 
 
-class TestTheSameFileAgain:
-    def test_adds_no_batch(self, ledger: Ledger) -> None:
-        first = stage(ledger, chunk(jobs("s", "r", "d", "p"), bad=[invalid(6)]))
-        settle(ledger, first.batch_id, **ONE_OF_EACH)
-        again = stage(ledger, chunk(jobs("s", "r", "d", "p"), bad=[invalid(6)]))
-        assert again.batch_id == first.batch_id
-        assert again.plan.to_send == 2
-        assert len(ledger.batches()) == 1
-        assert ledger.balance(first.batch_id) == Balance(rows=5, invalid=1, pending=1, in_doubt=1, sent=1, rejected=1)
-        assert owned(ledger, first.batch_id) == ["p"]
+def test_the_same_file_again_adds_no_batch(ledger: Ledger) -> None:
+    first = stage(ledger, chunk(jobs("s", "r", "d", "p"), bad=[invalid(6)]))
+    settle(ledger, first.batch_id, **ONE_OF_EACH)
+    again = stage(ledger, chunk(jobs("s", "r", "d", "p"), bad=[invalid(6)]))
+    assert again.batch_id == first.batch_id
+    assert again.plan.to_send == 2
+    assert len(ledger.batches()) == 1
+    assert ledger.balance(first.batch_id) == Balance(rows=5, invalid=1, pending=1, in_doubt=1, sent=1, rejected=1)
+    assert owned(ledger, first.batch_id) == ["p"]
 
-    def test_takes_its_jobs_back_from_a_later_file(self, ledger: Ledger) -> None:
-        first = stage(ledger, chunk(jobs("a", "b", "c"))).batch_id
-        later = stage(ledger, chunk(jobs("c", "b")), name="other.csv", digest="2").batch_id
-        assert owned(ledger, first) == ["a"]
-        assert stage(ledger, chunk(jobs("a", "b", "c"))).batch_id == first
-        assert owned(ledger, first) == ["a", "b", "c"]
-        assert owned(ledger, later) == []
 
-    @pytest.mark.parametrize("difference", ["digest", "name", "problems", "other file between"])
-    def test_is_another_batch_where_anything_differs(self, ledger: Ledger, difference: str) -> None:
-        rows = chunk(jobs("a", "b"), bad=[invalid(4)])
-        first = stage(ledger, rows).batch_id
-        if difference == "digest":
-            again = stage(ledger, rows, digest="digest-2")
-        elif difference == "name":
-            again = stage(ledger, rows, name="other.csv")
-        elif difference == "problems":
-            again = stage(ledger, chunk(jobs("a", "b"), bad=[invalid(4, name="worse")]))
-        else:
-            stage(ledger, chunk(jobs("z")), digest="digest-2")
-            again = stage(ledger, rows)
-        assert again.batch_id != first
-        assert owned(ledger, first) == []
-        assert owned(ledger, again.batch_id) == ["a", "b"]
-        assert ledger.balance(first) == Balance(rows=3, invalid=1, pending=2)
+def test_the_same_file_again_takes_its_jobs_back_from_a_later_file(ledger: Ledger) -> None:
+    first = stage(ledger, chunk(jobs("a", "b", "c"))).batch_id
+    later = stage(ledger, chunk(jobs("c", "b")), name="other.csv", digest="2").batch_id
+    assert owned(ledger, first) == ["a"]
+    assert stage(ledger, chunk(jobs("a", "b", "c"))).batch_id == first
+    assert owned(ledger, first) == ["a", "b", "c"]
+    assert owned(ledger, later) == []
 
-    def test_is_another_batch_where_a_default_changed_the_payload(self, ledger: Ledger) -> None:
-        first = stage(ledger, chunk(jobs("a"))).batch_id
-        again = stage(ledger, chunk(jobs("a", external_system_name="Campaign")))
-        assert again.batch_id != first
-        assert again.plan.edited == 1
 
-    def test_leaves_rows_that_are_gone_from_an_edited_file_with_the_old_batch(self, ledger: Ledger) -> None:
-        first = stage(ledger, chunk(jobs("a", "b", "c"))).batch_id
-        again = stage(ledger, chunk(jobs("a", "c")), digest="digest-2").batch_id
-        assert owned(ledger, first) == ["b"]
-        assert owned(ledger, again) == ["a", "c"]
+@pytest.mark.parametrize("difference", ["digest", "name", "problems", "other file between"])
+def test_the_same_file_again_is_another_batch_where_anything_differs(ledger: Ledger, difference: str) -> None:
+    rows = chunk(jobs("a", "b"), bad=[invalid(4)])
+    first = stage(ledger, rows).batch_id
+    if difference == "digest":
+        again = stage(ledger, rows, digest="digest-2")
+    elif difference == "name":
+        again = stage(ledger, rows, name="other.csv")
+    elif difference == "problems":
+        again = stage(ledger, chunk(jobs("a", "b"), bad=[invalid(4, name="worse")]))
+    else:
+        stage(ledger, chunk(jobs("z")), digest="digest-2")
+        again = stage(ledger, rows)
+    assert again.batch_id != first
+    assert owned(ledger, first) == []
+    assert owned(ledger, again.batch_id) == ["a", "b"]
+    assert ledger.balance(first) == Balance(rows=3, invalid=1, pending=2)
+
+
+def test_the_same_file_again_is_another_batch_where_a_default_changed_the_payload(ledger: Ledger) -> None:
+    first = stage(ledger, chunk(jobs("a"))).batch_id
+    again = stage(ledger, chunk(jobs("a", external_system_name="Campaign")))
+    assert again.batch_id != first
+    assert again.plan.edited == 1
+
+
+def test_the_same_file_again_leaves_rows_that_are_gone_from_an_edited_file_with_the_old_batch(ledger: Ledger) -> None:
+    first = stage(ledger, chunk(jobs("a", "b", "c"))).batch_id
+    again = stage(ledger, chunk(jobs("a", "c")), digest="digest-2").batch_id
+    assert owned(ledger, first) == ["b"]
+    assert owned(ledger, again) == ["a", "c"]
 
 
 def test_settled_names_are_those_that_no_row_sends_anew(ledger: Ledger) -> None:
@@ -204,9 +208,7 @@ def test_settled_names_are_those_that_no_row_sends_anew(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("limit", [tally.DISTINCT_LIMIT, 0])
-def test_the_plan_tells_who_gets_what_and_when(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, limit: int
-) -> None:
+def test_the_plan_tells_who_gets_what_and_when(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     """Counted in memory, or, past the limit, by the database: the same figures."""
     monkeypatch.setattr(tally, "DISTINCT_LIMIT", limit)
     other = MESSAGE.replace("01", "02")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from ledger_rows import (
+from ledger.ledger_rows import (
     ORG,
     chunk,
     claim_all,
@@ -117,109 +117,116 @@ def test_a_claim_never_attempted_goes_back_to_pending(ledger: Ledger) -> None:
     assert ledger.balance(batch_id).in_doubt == 1, "a claim of another run was given back"
 
 
-class TestDoubts:
-    def test_a_claim_of_a_dead_run_counts_from_its_last_sign_of_life(self, ledger: Ledger) -> None:
-        batch_id = stage(ledger, chunk(jobs("a", "b"))).batch_id
-        run_id = start(ledger, batch_id, now_ms=2_000, settle_s=45.0)
-        claim_all(ledger, batch_id, run_id)
-        ledger.beat(run_id, now_ms=7_000)
-        doubts = ledger.doubts(batch_id)
-        assert [(doubt.claim.row, doubt.claim.doubted) for doubt in doubts] == [(2, True), (3, True)]
-        assert {(doubt.doubt_since_ms, doubt.settle_s) for doubt in doubts} == {(7_000, 45.0)}
-
-    def test_a_recorded_doubt_counts_no_earlier_than_the_last_sign_of_life(self, ledger: Ledger) -> None:
-        """Its second attempt may have been under way when the run died."""
-        batch_id = stage(ledger, chunk(jobs("a"))).batch_id
-        run_id = start(ledger, batch_id)
-        (a,) = claim_all(ledger, batch_id, run_id)
-        ledger.turn(run_id, results=[in_doubt(a, finished_at=3_000)], batch_id=batch_id, claim=0, now_ms=2_500)
-        assert ledger.doubts(batch_id)[0].doubt_since_ms == 3_000
-        ledger.beat(run_id, now_ms=9_000)
-        assert ledger.doubts(batch_id)[0].doubt_since_ms == 9_000
-
-    def test_are_never_handed_out_as_new_claims(self, ledger: Ledger) -> None:
-        batch_id = stage(ledger, chunk(jobs("a"))).batch_id
-        claim_all(ledger, batch_id, start(ledger, batch_id))
-        assert claim_all(ledger, batch_id, start(ledger, batch_id)) == []
-
-    def test_are_recorded_by_the_run_that_adopts_them(self, ledger: Ledger) -> None:
-        batch_id = stage(ledger, chunk(jobs("a"))).batch_id
-        claim_all(ledger, batch_id, start(ledger, batch_id))
-        run_id = start(ledger, batch_id)
-        (doubt,) = ledger.doubts(batch_id, run_id=run_id)
-        ledger.adopt(run_id, job_ids=[doubt.claim.job_id], now_ms=3_000)
-        assert ledger.doubts(batch_id, run_id=run_id) == []
-        taken = sent(doubt.claim, evidence=Evidence.NAME_EXISTS)
-        ledger.turn(run_id, results=[taken], batch_id=batch_id, claim=0, now_ms=3_000)
-        assert ledger.balance(batch_id) == Balance(rows=1, sent=1)
-
-    def test_stay_doubts_when_given_back_unattempted(self, ledger: Ledger) -> None:
-        """One that was only claimed by a run that died, and one whose doubt was recorded."""
-        batch_id = stage(ledger, chunk(jobs("a", "b"))).batch_id
-        dead = start(ledger, batch_id)
-        a, b = claim_all(ledger, batch_id, dead)
-        ledger.turn(dead, results=[in_doubt(b)], batch_id=batch_id, claim=0, now_ms=2_500)
-        run_id = start(ledger, batch_id)
-        ledger.adopt(run_id, job_ids=[a.job_id, b.job_id], now_ms=3_000)
-        ledger.release(run_id, job_ids=[a.job_id, b.job_id], now_ms=3_500)
-        assert ledger.balance(batch_id) == Balance(rows=2, in_doubt=2)
-
-    def test_only_they_can_be_adopted(self, ledger: Ledger) -> None:
-        batch_id = stage(ledger, chunk(jobs("a", "b"))).batch_id
-        settle(ledger, batch_id, a=SENT, b=IN_DOUBT)
-        run_id = start(ledger, batch_id)
-        with pytest.raises(LedgerError, match="not in doubt"):
-            ledger.adopt(run_id, job_ids=[1, 2], now_ms=3_000)
-        assert len(ledger.doubts(batch_id, run_id=run_id)) == 1
-
-    def test_stay_in_the_history_when_a_later_answer_settles_them(self, ledger: Ledger) -> None:
-        batch_id = stage(ledger, chunk(jobs("a"))).batch_id
-        run_id = start(ledger, batch_id)
-        (a,) = claim_all(ledger, batch_id, run_id)
-        ledger.turn(run_id, results=[in_doubt(a)], batch_id=batch_id, claim=0, now_ms=2_500)
-        ledger.turn(run_id, results=[sent(a)], batch_id=batch_id, claim=0, now_ms=2_600)
-        ((what, detail),) = history(ledger)
-        assert (what, json.loads(detail)["scenario"]) == ("doubt", "timed_out")
+def test_doubts_a_claim_of_a_dead_run_counts_from_its_last_sign_of_life(ledger: Ledger) -> None:
+    batch_id = stage(ledger, chunk(jobs("a", "b"))).batch_id
+    run_id = start(ledger, batch_id, now_ms=2_000, settle_s=45.0)
+    claim_all(ledger, batch_id, run_id)
+    ledger.beat(run_id, now_ms=7_000)
+    doubts = ledger.doubts(batch_id)
+    assert [(doubt.claim.row, doubt.claim.doubted) for doubt in doubts] == [(2, True), (3, True)]
+    assert {(doubt.doubt_since_ms, doubt.settle_s) for doubt in doubts} == {(7_000, 45.0)}
 
 
-class TestRetry:
-    def test_makes_rejected_jobs_pending_and_keeps_what_they_were_rejected_for(self, ledger: Ledger) -> None:
-        batch_id = stage(ledger, chunk(jobs("r", "s"))).batch_id
-        settle(ledger, batch_id, r=REJECTED, s=SENT)
-        assert ledger.make_retryable(batch_id, now_ms=5_000) == 1
-        assert ledger.balance(batch_id) == Balance(rows=2, pending=1, sent=1)
-        ((what, detail),) = history(ledger)
-        assert what == "retried"
-        assert json.loads(detail) == {
-            "attempts": 1,
-            "scenario": "contact_source_not_found",
-            "http_status": 400,
-            "message": "Contact source ID does not exist.",
-            "finished_at": 2_050,
-        }
-        (claim,) = claim_all(ledger, batch_id, start(ledger, batch_id))
-        assert (claim.attempts, claim.first_attempt_at) == (1, 2_000)
+def test_doubts_a_recorded_doubt_counts_no_earlier_than_the_last_sign_of_life(ledger: Ledger) -> None:
+    """Its second attempt may have been under way when the run died."""
+    batch_id = stage(ledger, chunk(jobs("a"))).batch_id
+    run_id = start(ledger, batch_id)
+    (a,) = claim_all(ledger, batch_id, run_id)
+    ledger.turn(run_id, results=[in_doubt(a, finished_at=3_000)], batch_id=batch_id, claim=0, now_ms=2_500)
+    assert ledger.doubts(batch_id)[0].doubt_since_ms == 3_000
+    ledger.beat(run_id, now_ms=9_000)
+    assert ledger.doubts(batch_id)[0].doubt_since_ms == 9_000
 
-    def test_of_one_scenario_leaves_the_others(self, ledger: Ledger) -> None:
-        batch_id = stage(ledger, chunk(jobs("r"))).batch_id
-        settle(ledger, batch_id, r=REJECTED)
-        assert ledger.make_retryable(None, scenario=Scenario.FORBIDDEN, now_ms=5_000) == 0
-        assert ledger.make_retryable(None, scenario=Scenario.CONTACT_SOURCE_NOT_FOUND, now_ms=5_000) == 1
-        assert owned(ledger, batch_id) == ["r"]
 
-    def test_of_a_batch_sends_what_an_earlier_batch_saw_rejected(self, ledger: Ledger) -> None:
-        first = stage(ledger, chunk(jobs("x", "r"))).batch_id
-        settle(ledger, first, r=REJECTED, x=SENT)
-        second = stage(ledger, chunk(jobs("r", "new")), digest="2").batch_id
-        assert ledger.make_retryable(second, now_ms=5_000) == 1
-        assert owned(ledger, second) == ["r", "new"]
+def test_doubts_are_never_handed_out_as_new_claims(ledger: Ledger) -> None:
+    batch_id = stage(ledger, chunk(jobs("a"))).batch_id
+    claim_all(ledger, batch_id, start(ledger, batch_id))
+    assert claim_all(ledger, batch_id, start(ledger, batch_id)) == []
 
-    def test_of_a_batch_leaves_other_batches_alone(self, ledger: Ledger) -> None:
-        first = stage(ledger, chunk(jobs("r"))).batch_id
-        settle(ledger, first, r=REJECTED)
-        second = stage(ledger, chunk(jobs("new")), digest="2").batch_id
-        assert ledger.make_retryable(second, now_ms=5_000) == 0
-        assert ledger.balance(first) == Balance(rows=1, rejected=1)
+
+def test_doubts_are_recorded_by_the_run_that_adopts_them(ledger: Ledger) -> None:
+    batch_id = stage(ledger, chunk(jobs("a"))).batch_id
+    claim_all(ledger, batch_id, start(ledger, batch_id))
+    run_id = start(ledger, batch_id)
+    (doubt,) = ledger.doubts(batch_id, run_id=run_id)
+    ledger.adopt(run_id, job_ids=[doubt.claim.job_id], now_ms=3_000)
+    assert ledger.doubts(batch_id, run_id=run_id) == []
+    taken = sent(doubt.claim, evidence=Evidence.NAME_EXISTS)
+    ledger.turn(run_id, results=[taken], batch_id=batch_id, claim=0, now_ms=3_000)
+    assert ledger.balance(batch_id) == Balance(rows=1, sent=1)
+
+
+def test_doubts_stay_doubts_when_given_back_unattempted(ledger: Ledger) -> None:
+    """One that was only claimed by a run that died, and one whose doubt was recorded."""
+    batch_id = stage(ledger, chunk(jobs("a", "b"))).batch_id
+    dead = start(ledger, batch_id)
+    a, b = claim_all(ledger, batch_id, dead)
+    ledger.turn(dead, results=[in_doubt(b)], batch_id=batch_id, claim=0, now_ms=2_500)
+    run_id = start(ledger, batch_id)
+    ledger.adopt(run_id, job_ids=[a.job_id, b.job_id], now_ms=3_000)
+    ledger.release(run_id, job_ids=[a.job_id, b.job_id], now_ms=3_500)
+    assert ledger.balance(batch_id) == Balance(rows=2, in_doubt=2)
+
+
+def test_doubts_only_they_can_be_adopted(ledger: Ledger) -> None:
+    batch_id = stage(ledger, chunk(jobs("a", "b"))).batch_id
+    settle(ledger, batch_id, a=SENT, b=IN_DOUBT)
+    run_id = start(ledger, batch_id)
+    with pytest.raises(LedgerError, match="not in doubt"):
+        ledger.adopt(run_id, job_ids=[1, 2], now_ms=3_000)
+    assert len(ledger.doubts(batch_id, run_id=run_id)) == 1
+
+
+def test_doubts_stay_in_the_history_when_a_later_answer_settles_them(ledger: Ledger) -> None:
+    batch_id = stage(ledger, chunk(jobs("a"))).batch_id
+    run_id = start(ledger, batch_id)
+    (a,) = claim_all(ledger, batch_id, run_id)
+    ledger.turn(run_id, results=[in_doubt(a)], batch_id=batch_id, claim=0, now_ms=2_500)
+    ledger.turn(run_id, results=[sent(a)], batch_id=batch_id, claim=0, now_ms=2_600)
+    ((what, detail),) = history(ledger)
+    assert (what, json.loads(detail)["scenario"]) == ("doubt", "timed_out")
+
+
+def test_a_retry_makes_rejected_jobs_pending_and_keeps_what_they_were_rejected_for(ledger: Ledger) -> None:
+    batch_id = stage(ledger, chunk(jobs("r", "s"))).batch_id
+    settle(ledger, batch_id, r=REJECTED, s=SENT)
+    assert ledger.make_retryable(batch_id, now_ms=5_000) == 1
+    assert ledger.balance(batch_id) == Balance(rows=2, pending=1, sent=1)
+    ((what, detail),) = history(ledger)
+    assert what == "retried"
+    assert json.loads(detail) == {
+        "attempts": 1,
+        "scenario": "contact_source_not_found",
+        "http_status": 400,
+        "message": "Contact source ID does not exist.",
+        "finished_at": 2_050,
+    }
+    (claim,) = claim_all(ledger, batch_id, start(ledger, batch_id))
+    assert (claim.attempts, claim.first_attempt_at) == (1, 2_000)
+
+
+def test_a_retry_of_one_scenario_leaves_the_others(ledger: Ledger) -> None:
+    batch_id = stage(ledger, chunk(jobs("r"))).batch_id
+    settle(ledger, batch_id, r=REJECTED)
+    assert ledger.make_retryable(None, scenario=Scenario.FORBIDDEN, now_ms=5_000) == 0
+    assert ledger.make_retryable(None, scenario=Scenario.CONTACT_SOURCE_NOT_FOUND, now_ms=5_000) == 1
+    assert owned(ledger, batch_id) == ["r"]
+
+
+def test_a_retry_of_a_batch_sends_what_an_earlier_batch_saw_rejected(ledger: Ledger) -> None:
+    first = stage(ledger, chunk(jobs("x", "r"))).batch_id
+    settle(ledger, first, r=REJECTED, x=SENT)
+    second = stage(ledger, chunk(jobs("r", "new")), digest="2").batch_id
+    assert ledger.make_retryable(second, now_ms=5_000) == 1
+    assert owned(ledger, second) == ["r", "new"]
+
+
+def test_a_retry_of_a_batch_leaves_other_batches_alone(ledger: Ledger) -> None:
+    first = stage(ledger, chunk(jobs("r"))).batch_id
+    settle(ledger, first, r=REJECTED)
+    second = stage(ledger, chunk(jobs("new")), digest="2").batch_id
+    assert ledger.make_retryable(second, now_ms=5_000) == 0
+    assert ledger.balance(first) == Balance(rows=1, rejected=1)
 
 
 def test_a_run_tells_of_itself(ledger: Ledger) -> None:
@@ -279,26 +286,26 @@ def test_past_dates_are_told_across_offsets(ledger: Ledger) -> None:
     assert ledger.past_dates(batch_id, now=now, first=1).first_rows == (2,)
 
 
-class TestTheRunLock:
-    def test_lets_one_run_at_a_time_in_and_names_the_other(self, ledger: Ledger, path: Path) -> None:
-        batch_id = stage(ledger, chunk(jobs("a"))).batch_id
-        assert not ledger.at_work()
-        with Ledger.open(path, org=ORG) as other:
-            with ledger.lock_for_run():
-                assert other.at_work()
-                with pytest.raises(LedgerBusyError, match="not begun"), other.lock_for_run():
-                    pass
-                run = start(ledger, batch_id, now_ms=0)
-                with pytest.raises(LedgerBusyError, match=r"1970-01-01T00:00:00Z.*campaign\.csv"), other.lock_for_run():
-                    pass
-                ledger.end_run(run, reason="x", exit_code=0, now_ms=1)
-            assert not other.at_work()
-            with other.lock_for_run():
-                pass
-
-    def test_is_readable_by_its_owner_only(self, ledger: Ledger, path: Path) -> None:
+def test_the_run_lock_lets_one_run_at_a_time_in_and_names_the_other(ledger: Ledger, path: Path) -> None:
+    batch_id = stage(ledger, chunk(jobs("a"))).batch_id
+    assert not ledger.at_work()
+    with Ledger.open(path, org=ORG) as other:
         with ledger.lock_for_run():
-            assert Path(f"{path}.lock").stat().st_mode & 0o777 == 0o600
+            assert other.at_work()
+            with pytest.raises(LedgerBusyError, match="not begun"), other.lock_for_run():
+                pass
+            run = start(ledger, batch_id, now_ms=0)
+            with pytest.raises(LedgerBusyError, match=r"1970-01-01T00:00:00Z.*campaign\.csv"), other.lock_for_run():
+                pass
+            ledger.end_run(run, reason="x", exit_code=0, now_ms=1)
+        assert not other.at_work()
+        with other.lock_for_run():
+            pass
+
+
+def test_the_run_lock_is_readable_by_its_owner_only(ledger: Ledger, path: Path) -> None:
+    with ledger.lock_for_run():
+        assert Path(f"{path}.lock").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_batch_that_is_not_there_is_said_so(ledger: Ledger) -> None:
