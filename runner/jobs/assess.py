@@ -79,6 +79,11 @@ class Assessment:
             keep[bad] = False
             self._good = np.flatnonzero(keep)
 
+    @property
+    def bad(self) -> int:
+        """How many rows may not be sent."""
+        return len(self._bad) + len(self._rows.broken)
+
     def keys(self) -> Keys:
         """What may repeat among the good rows."""
         return Keys(

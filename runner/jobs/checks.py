@@ -32,6 +32,8 @@ from runner.model import JobChunk, Problem, SendJob
 
 Settled = Callable[[Sequence[str]], Collection[str]]
 
+_MANY_BAD = 2_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckRules:
@@ -136,16 +138,20 @@ class _Check:
             raise _changed()
 
     def _assessments(self, digest: Digest) -> Iterator[tuple[Assessment, int]]:
-        for rows in self._read(digest):
-            assessment = Assessment(
-                rows,
-                columns=self._source.columns,
-                defaults=self._rules.defaults,
-                timezone=self._rules.timezone,
-                guards=self._guards,
-                asked=self._asked,
-            )
-            yield assessment, len(rows.numbers) + len(rows.broken)
+        size = self._rules.chunk_rows
+        for batch in self._read(digest):
+            for rows in batch.parts(size):
+                assessment = Assessment(
+                    rows,
+                    columns=self._source.columns,
+                    defaults=self._rules.defaults,
+                    timezone=self._rules.timezone,
+                    guards=self._guards,
+                    asked=self._asked,
+                )
+                # A bad row weighs as much as a hundred good ones, so a bad file goes on in small steps.
+                size = self._rules.chunk_rows if assessment.bad < _MANY_BAD else min(size, 2 * _MANY_BAD)
+                yield assessment, len(rows.numbers) + len(rows.broken)
 
     def _read(self, digest: Digest) -> Iterator[Rows]:
         yield from self._source.batches(digest)

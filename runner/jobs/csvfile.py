@@ -132,22 +132,8 @@ class CsvSource:
         numbers = np.flatnonzero(regular) + block.first_row
         broken = [self._ragged_row(block, place) for place in np.flatnonzero(ragged).tolist()]
         cells = self._parse(block, regular) if len(numbers) else [pa.array([], TEXT)] * width
-        size = self._chunk_rows
-        done = 0
-        for start in range(0, max(len(numbers), 1), size):
-            part = numbers[start : start + size]
-            # Broken rows go with the rows around them, so that the chunks stay in the file's order.
-            last = start + size >= len(numbers)
-            upto = (
-                len(broken)
-                if last
-                else next((i for i in range(done, len(broken)) if broken[i].row > part[-1]), len(broken))
-            )
-            if len(part) or upto > done:
-                yield Rows(
-                    numbers=part, cells=[column.slice(start, len(part)) for column in cells], broken=broken[done:upto]
-                )
-            done = upto
+        if len(numbers) or broken:
+            yield from Rows(numbers=numbers, cells=cells, broken=broken).parts(self._chunk_rows)
 
     def _parse(self, block: Block, regular: Bools) -> list[Arrow]:
         """The regular records as one text array per column."""

@@ -40,8 +40,9 @@ class ParquetSource:
         with _translated():
             file = pq.ParquetFile(path)
             schema, metadata = file.schema_arrow, file.metadata
+            names = list(schema.names)
             file.close()
-        self.columns: Columns = match(schema.names, columns=columns, defaults=defaults)
+        self.columns: Columns = match(names, columns=columns, defaults=defaults)
         for name, header in self.columns.attributes.items():
             _check_type(name, header, schema.field(header).type)
         # Texts stay in their dictionary: a megabyte repeated in every row must not be unfolded.
@@ -63,7 +64,7 @@ class ParquetSource:
                         raise JobFileError("The columns of the file have changed since it was opened.")
                     for part in _bounded(batch):
                         cells = [
-                            as_text(column, exact=header in attributes)
+                            _valid(as_text(column, exact=header in attributes))
                             for header, column in zip(self.columns.headers, part.columns, strict=True)
                         ]
                         yield Rows(numbers=np.arange(first, first + part.num_rows, dtype=np.int64), cells=cells)
@@ -109,6 +110,12 @@ def as_text(column: Arrow, *, exact: bool) -> Arrow:  # noqa: PLR0911 - one retu
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return pa.array(["" if value is None else str(value) for value in column.to_pylist()], TEXT)
     return pc.fill_null(text, "")
+
+
+def _valid(text: Arrow) -> Arrow:
+    """The texts; raises `ArrowInvalid` for bytes that are none, which Parquet's readers let through."""
+    text.validate(full=True)
+    return text
 
 
 def _whole_numbers(column: Arrow) -> Arrow:

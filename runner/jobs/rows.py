@@ -6,6 +6,7 @@ of them it was. That is why the same job is judged alike, wherever it comes from
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -28,6 +29,25 @@ class Rows:
     """One Arrow string array per header, in the file's order."""
     broken: list[InvalidRow] = field(default_factory=list)
     """Rows that are in no column: ragged ones, and such as no column of text can hold."""
+
+    def parts(self, size: int) -> Iterator[Rows]:
+        """The same rows in the same order, at most `size` of them in columns at a time."""
+        if len(self.numbers) <= size:
+            yield self
+            return
+        done = 0
+        for start in range(0, len(self.numbers), size):
+            numbers = self.numbers[start : start + size]
+            # Broken rows go with the rows before which they stand, those at the end with the last ones.
+            last = start + size >= len(self.numbers)
+            upto = len(self.broken) if last else bisect_right(self.broken, int(numbers[-1]), key=_row_number)
+            cells = [column.slice(start, len(numbers)) for column in self.cells]
+            yield Rows(numbers=numbers, cells=cells, broken=self.broken[done:upto])
+            done = upto
+
+
+def _row_number(row: InvalidRow) -> int:
+    return row.row
 
 
 class RowSource(Protocol):

@@ -75,24 +75,30 @@ class Splitter:
     def __init__(self, delimiter: str, *, first_row: int = 1) -> None:
         self._delimiter = ord(delimiter)
         self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
+        self._size = 0
+        """Bytes that wait."""
+        self._enough = 0
+        """Bytes that must wait before it is worth looking for the end of a record again."""
         self.next_row = first_row
         """Row number of the next record to be handed out."""
 
     def feed(self, piece: bytes) -> Block | None:
         """The whole records that `piece` completes; raises `LongRecordError`."""
-        # Without a line break nothing can be complete, so an endless cell costs no scan.
-        if b"\n" not in piece and b"\r" not in piece and not self._waits_after_return():
-            self._wait(piece)
+        self._wait(piece)
+        # A record in many pieces is looked at when they have doubled, so that its length costs no squared time.
+        if self._size < self._enough and self._size <= RECORD_LIMIT:
             return None
-        data = self._take(piece)
+        data = self._take()
         block, used = self._scan(data, final=False)
         self._wait(data[used:] if used else data)
+        self._enough = 0 if used else 2 * self._size
+        if self._size > RECORD_LIMIT:
+            raise LongRecordError(self.next_row)
         return block
 
     def finish(self) -> Block | None:
         """The records left when the text is over; raises `OpenQuoteError` if it ends inside quotes."""
-        data = self._take(b"")
+        data = self._take()
         if not data:
             return None
         if data[-1] not in (_LF, _CR):
@@ -102,35 +108,30 @@ class Splitter:
             raise OpenQuoteError(self.next_row)
         return block
 
-    def _waits_after_return(self) -> bool:
-        # A carriage return at the end of a piece may be half of a line break; what follows decides.
-        return bool(self._waiting) and self._waiting[-1].endswith(b"\r")
-
-    def _take(self, piece: bytes) -> bytes:
-        data = b"".join((*self._waiting, piece)) if self._waiting else piece
+    def _take(self) -> bytes:
+        data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
         self._waiting = []
-        self._waiting_bytes = 0
+        self._size = 0
         return data
 
     def _wait(self, data: bytes) -> None:
         if data:
             self._waiting.append(data)
-            self._waiting_bytes += len(data)
-        if self._waiting_bytes > RECORD_LIMIT:
-            raise LongRecordError(self.next_row)
+            self._size += len(data)
 
     def _scan(self, data: bytes, *, final: bool) -> tuple[Block | None, int]:
         view = np.frombuffer(data, np.uint8)
         marks, odd = _quotes(data, view, self._delimiter)
         breaks = _line_breaks(data, view, final=final)
-        separators = view == self._delimiter
-        if marks is not None:
-            outside = ~_inside(marks, len(view))
+        outside = None if marks is None else _outside(marks, len(view))
+        if outside is not None:
             breaks &= outside
-            separators &= outside
         places = np.flatnonzero(breaks)
         if not len(places):
-            return None, 0
+            return None, 0  # early, since an endless cell may have brought many MiB here
+        separators = view == self._delimiter
+        if outside is not None:
+            separators &= outside
         begins = np.concatenate(([0], places[:-1] + 1))
         ends = places - _two_byte_breaks(view, begins, places)
         if int((ends - begins).max()) > RECORD_LIMIT:
@@ -221,11 +222,12 @@ def _walk(data: bytes, quotes: Ints, delimiter: int) -> tuple[Ints, list[int]]:
     return np.array(marks, np.int64), odd
 
 
-def _inside(marks: Ints, length: int) -> Bools:
-    """For each byte, whether an odd number of marks lies at or before it."""
+def _outside(marks: Ints, length: int) -> Bools:
+    """For each byte, whether an even number of marks lies at or before it."""
     flips = np.zeros(length, np.uint8)
     flips[marks] = 1
-    return np.bitwise_xor.accumulate(flips, out=flips).view(np.bool_)
+    inside = np.bitwise_xor.accumulate(flips, out=flips).view(np.bool_)
+    return np.logical_not(inside, out=inside)
 
 
 def _line_breaks(data: bytes, view: Bytes, *, final: bool) -> Bools:

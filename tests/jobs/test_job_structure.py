@@ -36,7 +36,7 @@ def by_csv(text: str, delimiter: str = ",") -> list[list[str]]:
 @example(text='a,"b\r\nc"\r\nd', piece=1, delimiter=",")
 @example(text='5" pipe,x\n"a""b","c"d\n', piece=50, delimiter=",")
 @example(text='"a\r"\r\r\nb', piece=3, delimiter=",")
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_records_and_cells_are_those_of_the_csv_module(text: str, piece: int, delimiter: str) -> None:
     expected = by_csv(text, delimiter)
     try:
