@@ -289,7 +289,8 @@ class Loop:
             case WaitAndRetry(scenario=scenario, at_least_s=at_least_s):
                 noted = attempted.noted(outcome, scenario, now_ms=self._wall_ms())
                 attempted.waits += 1
-                wait_s = backoff_s(attempted.waits, rng=self._rng) if at_least_s is None else at_least_s
+                # A Retry-After of 0 gets the backoff too: it would have us ask again as fast as we are refused.
+                wait_s = at_least_s or backoff_s(attempted.waits, rng=self._rng)
                 log.info("job_waits", row=attempted.claimed.row, scenario=scenario, seconds=round(wait_s, 1))
                 if isinstance(outcome, NotConnected):
                     self._worklist.pause(in_s=wait_s)  # another job would meet the same closed door

@@ -94,7 +94,7 @@ class Worklist(Generic[T]):
                 item = self.ready.popleft()
                 self._on_low()
                 return item
-            if self._exhausted and not self._later and not self._at_work:
+            if self._exhausted and not self.can_bring_more:
                 self._wake(len(self._waiting))
                 return None
             if not self._exhausted and not self.ready:

@@ -32,6 +32,8 @@ BEAT_S: Final = 0.5
 """Seconds between two signs of life, and between two counts of the runs."""
 TURN_S: Final = 5.0
 """Seconds a slot's turn lasts where there are more runs than slots."""
+LONGEST_S: Final = 3600.0 + BEAT_S
+"""Longest time a slot is taken by what somebody left behind: the settings' longest settle time, and a beat."""
 
 log = structlog.get_logger()
 
@@ -105,8 +107,12 @@ class OrgSlotLocks:
         """Say goodbye: leave behind until when each slot is taken, and free the locks."""
         now = self._wall()
         clock = anyio.current_time()
+        idle = self._slots.idle
         for number in list(self._held):
-            until = now + max(0.0, self._slots.lingering[number] - clock) if number in self._slots.lingering else 0.0
+            if number in self._slots.lingering:
+                until = now + max(0.0, self._slots.lingering[number] - clock)
+            else:
+                until = 0.0 if number in idle else now + self._settle_s  # at work: we are leaving in the middle of it
             self._let_go(number, until=until)
         if self._own is not None:
             (self._directory / self._name).unlink(missing_ok=True)
@@ -123,7 +129,7 @@ class OrgSlotLocks:
 
     def _beat(self) -> None:
         for number in self._held:
-            os.utime(self._state(number))
+            self._sign(number)
         if not (self._directory / self._name).exists():
             self._join()  # a run that counted in the instant between making and locking took the file for a dead one's
         self._count()
@@ -178,16 +184,18 @@ class OrgSlotLocks:
         path = self._state(number)
         now = self._wall()
         try:
-            sign = min(path.stat().st_mtime, now)  # a clock that was set back must not take the slot for years
+            sign = path.stat().st_mtime
             left = json.loads(path.read_bytes())
             until, held, settle_s = float(left["until"]), bool(left["held"]), float(left["settle_s"])
         except FileNotFoundError:
             return 0.0
         except (ValueError, TypeError, KeyError):
-            until, held, settle_s = 0.0, True, self._settle_s  # cut off in the middle of a write: its holder died
-            sign = now
-        until = min(until, now + max(settle_s, self._settle_s) + BEAT_S)
-        return max(until, sign + BEAT_S + settle_s) if held else until
+            return now + BEAT_S + self._settle_s  # cut off in the middle of a write: its holder died just then
+        # A clock that was set back since must not take the slot for years: what was to last so long from the sign on
+        # lasts so long from now on. The bound is for a clock that was wrong in between only.
+        set_back_s = max(0.0, sign - now)
+        until = min(until - set_back_s, now + LONGEST_S)
+        return max(until, sign - set_back_s + BEAT_S + settle_s) if held else until
 
     def _let_go(self, number: int, *, until: float) -> None:
         lock = self._held.pop(number)
@@ -197,6 +205,12 @@ class OrgSlotLocks:
     def _write(self, number: int, *, held: bool, until: float) -> None:
         left = {"held": held, "until": until, "settle_s": self._settle_s}
         self._state(number).write_text(json.dumps(left), encoding="ascii")
+        self._sign(number)
+
+    def _sign(self, number: int) -> None:
+        # By the clock that reads it: a file system across the network stamps with one of its own.
+        now = self._wall()
+        os.utime(self._state(number), (now, now))
 
     def _state(self, number: int) -> Path:
         return self._directory / f"slot-{number}.json"

@@ -102,6 +102,11 @@ class Slots:
         return min(self._target, len(self._owned))
 
     @property
+    def idle(self) -> frozenset[int]:
+        """Slots with no request under way, nor one given up on."""
+        return frozenset((*self._free, *self._parked))
+
+    @property
     def available(self) -> bool:
         """Whether a slot can be had without waiting."""
         return not self._ready.locked()
