@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 .PHONY: help
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp is renewed whenever what is pinned or declared changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -32,6 +32,20 @@ demo: setup  ## send a sample file to the sandbox; results are left in demo/
 .PHONY: test
 test: setup  ## run the whole test suite
 	@$(BIN)/python -m pytest
+
+SOAK_SECONDS ?= 600
+.PHONY: soak
+soak: setup  ## try to break the promises for SOAK_SECONDS (600): simulation, then kills
+	@$(BIN)/python tests/simulation/soak.py --seconds $$(($(SOAK_SECONDS) / 2))
+	@$(BIN)/python tests/chaos/soak.py --seconds $$(($(SOAK_SECONDS) / 2))
+
+.PHONY: bench-setup
+bench-setup: setup  ## install the peers the benchmarks run against (apt and npm)
+	@bash benchmarks/setup.sh
+
+.PHONY: bench
+bench: setup  ## measure, and renew docs/performance.md; takes most of an hour
+	@$(BIN)/python -m benchmarks.run --publish
 
 .PHONY: lint
 lint: setup  ## check style, types and who imports whom
