@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from runner.errors import ConfigurationError
@@ -110,7 +111,7 @@ class Settings(BaseSettings):
     defaults: dict[str, str] = {}
     """Documented attribute -> value, for columns the file lacks or cells left blank."""
     columns: dict[str, str] = {}
-    """The file's header -> documented attribute."""
+    """The file's header -> documented attribute; "" keeps a header that looks like one as an ordinary column."""
     client_id: SecretStr | None = None
     client_secret: SecretStr | None = None
     refresh_token: SecretStr | None = None
@@ -150,9 +151,11 @@ class Settings(BaseSettings):
     @field_validator("defaults", mode="before")
     @classmethod
     def _default_texts(cls, value: object) -> object:
-        # TOML has numbers and dates of its own; cells are text, and both go through the same checks.
+        # TOML has numbers and dates of its own; cells are text, and both go through the same checks. The names of
+        # environment variables come without their case.
         if isinstance(value, dict):
-            return {k: v if isinstance(v, str) else str(v) for k, v in value.items()}
+            names = {name.lower(): name for name in ATTRIBUTES}
+            return {names.get(k.lower(), k): v if isinstance(v, str) else str(v) for k, v in value.items()}
         return value
 
     @field_validator("defaults")
@@ -170,9 +173,9 @@ class Settings(BaseSettings):
     @field_validator("columns")
     @classmethod
     def _column_names(cls, value: dict[str, str]) -> dict[str, str]:
-        unknown = [name for name in value.values() if name not in ATTRIBUTES]
+        unknown = [name for name in value.values() if name and name not in ATTRIBUTES]
         if unknown:
-            msg = f"{unknown[0]!r} is no attribute; the attributes are {', '.join(ATTRIBUTES)}"
+            msg = f"{unknown[0]!r} is no attribute; the attributes are {', '.join(ATTRIBUTES)}, and \"\" for none"
             raise ValueError(msg)
         return value
 
@@ -227,7 +230,9 @@ def config_path(flag: Path | None = None) -> Path | None:
     return DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None
 
 
-def load_settings(config: Path | None = None, *, overrides: Mapping[str, Any] | None = None) -> Settings:
+def load_settings(
+    config: str | os.PathLike[str] | None = None, *, overrides: Mapping[str, Any] | None = None
+) -> Settings:
     """One org's settings from TOML file, environment and `overrides` (flags).
 
     Args:
@@ -237,11 +242,11 @@ def load_settings(config: Path | None = None, *, overrides: Mapping[str, Any] | 
     Raises:
         ConfigurationError: no such file, not TOML, an unknown key, a wrong value, a secret in the file.
     """
-    path = config_path(config)
+    path = config_path(Path(config) if config is not None else None)
     table = _read_toml(path) if path is not None else {}
     where = str(path) if path is not None else "the environment"
     for secret in ("client_id", "client_secret", "refresh_token"):
-        if secret in table:
+        if secret in map(str.lower, table):
             raise ConfigurationError(
                 f"{where} holds {secret}, which is a secret.",
                 cause="Secrets are read from the environment only.",
@@ -282,8 +287,18 @@ def _read_toml(path: Path) -> dict[str, Any]:
         ) from None
 
 
+class _Environment(EnvSettingsSource):
+    """The environment's variables; a section may be given as JSON, and what is none is left for `Settings` to judge."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ANN401 - as inherited
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:  # "20%" is no JSON, and yet what max_rejected takes
+            return value
+
+
 def _environment() -> dict[str, Any]:
-    found = EnvSettingsSource(Settings)()
+    found = _Environment(Settings)()
     for name in SECRET_VARIABLES:
         if (file := os.environ.get(f"{name}_FILE")) and not os.environ.get(name):
             try:

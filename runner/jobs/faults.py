@@ -173,7 +173,7 @@ WORDINGS: Final[dict[ProblemCode, Wording]] = {
     ),
     ProblemCode.DATE_IN_PAST: Wording(
         rule="This scheduledDate has passed.",
-        remedy="Correct the date, or leave the cell empty to send at once.",
+        remedy="Correct the date, leave the cell empty to send at once, or allow past dates by --allow-past-date.",
     ),
     ProblemCode.BLANK_CONTACT_SOURCE: Wording(
         rule="Without a contactSourceId the message goes to its default audience, though this file has that column.",

@@ -82,17 +82,18 @@ def judge(
 ) -> Judged:
     """Judges the cells (a string array of `rows` entries; None: the file has no such column).
 
-    `default` takes the place of empty cells, and of the column the file lacks.
+    `default` takes the place of empty cells, and of the column the file lacks; it must have passed the rules.
     """
     if cells is None:
-        distinct, codes = pa.array([""], TEXT), np.zeros(rows, np.int64)
+        distinct, codes = pa.array([default], TEXT), np.zeros(rows, np.int64)
     elif attribute == "messageName":  # unique by rule, so looking for distinct ones would be lost time
         distinct, codes = cells, None
     else:
         distinct, codes = _distinct(cells)
-    if default:
+    if default and cells is not None:
         distinct = pc.if_else(pc.equal(distinct, ""), default, distinct)
-    faults = values.faults(attribute, distinct)
+    # What stands in for a whole column is a default, which passed the rules when they were set up, or nothing.
+    faults = {} if cells is None else values.faults(attribute, distinct)
     numbers = None
     empty: Bools = sizes(distinct) == 0
     if attribute in values.RANGES:
