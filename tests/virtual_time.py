@@ -15,19 +15,23 @@ T = TypeVar("T")
 
 
 class StandstillError(AssertionError):
-    """Everybody waits for somebody else: no callback is ready and no timer is set."""
+    """Everybody waits for somebody else, or everybody goes round in circles."""
 
 
 class _Clock:
     """Stands where the selector stands: asked to wait for events, it lets the time pass at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float) -> None:
         self.now = 0.0
+        self._longest_s = longest_s
 
     def select(self, timeout: float | None) -> list[Any]:
         if timeout is None:
             raise StandstillError("nothing is ready to run and no timer is set")
         self.now += max(0.0, timeout)
+        if self.now > self._longest_s:
+            longest_s, self._longest_s = self._longest_s, float("inf")
+            raise StandstillError(f"it has not come to an end in {longest_s:g} virtual seconds")
         return []
 
     def close(self) -> None:
@@ -37,9 +41,9 @@ class _Clock:
 class VirtualTimeLoop(asyncio.BaseEventLoop):
     """The loop; its time begins at 0."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float = float("inf")) -> None:
         super().__init__()
-        self._selector = _Clock()
+        self._selector = _Clock(longest_s)
         self._clock_resolution = 1e-9
 
     def time(self) -> float:
@@ -53,13 +57,13 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         """Nobody on another thread can be waiting to be heard."""
 
 
-def run_virtually(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+def run_virtually(main: Callable[[], Coroutine[Any, Any, T]], *, longest_s: float = 100_000.0) -> T:
     """Run `main()` to its end on a loop of its own in virtual time, and give what it returns.
 
     Raises:
-        StandstillError: nothing could ever happen any more, and `main` was not done.
+        StandstillError: `main` was not done, and nothing could ever happen any more, or `longest_s` were over.
     """
-    loop = VirtualTimeLoop()
+    loop = VirtualTimeLoop(longest_s)
     try:
         asyncio.set_event_loop(loop)
         task = loop.create_task(main())

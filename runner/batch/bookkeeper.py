@@ -53,7 +53,7 @@ class Bookkeeper:
         books: the ledger.
         worklist: where claimed jobs go.
         claim_ahead: how many jobs to have at hand to begin with; doubled, to 128 at most, when workers run dry.
-        in_doubt: jobs of this batch that are in doubt on disk already.
+        in_doubt: jobs of the ledger that are in doubt on disk already.
         limit: most jobs to claim; None: all there are.
         on_stop: told when the run has to end.
     """
@@ -121,6 +121,10 @@ class Bookkeeper:
                     self._give_up(error)
                     return
                 await anyio.sleep(WRITE_AGAIN_S)
+            except BaseException:
+                self._results = results + self._results
+                self._log_unrecorded()
+                raise
             else:
                 failures = 0
                 self._in_doubt += len(claimed) - sum(result.state is not JobState.IN_DOUBT for result in results)
@@ -166,6 +170,9 @@ class Bookkeeper:
 
     def _give_up(self, error: LedgerWriteError) -> None:
         self.write_error = error
+        self._log_unrecorded()
+
+    def _log_unrecorded(self) -> None:
         for result in self._results:
             # The ledger holds these jobs as in doubt, which is true; what is known of them beyond that goes here.
             log.error(

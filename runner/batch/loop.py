@@ -11,9 +11,10 @@ back to pending, unless an attempt or an earlier run has put it in doubt.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Protocol, assert_never
@@ -94,6 +95,8 @@ class Plan:
     sending: Sending
     doubts: Sequence[tuple[ClaimedJob, float]] = ()
     """Jobs that earlier runs left in doubt, each with the seconds until it may be tried again."""
+    in_doubt: int = 0
+    """Jobs of the whole ledger that are in doubt, `doubts` included, since there may only be so many."""
     limit: int | None = None
     """Most jobs to work on in this run; None: all."""
 
@@ -136,14 +139,16 @@ class Loop:
             books=books,
             worklist=self._worklist,
             claim_ahead=2 * plan.sending.max_concurrent,
-            in_doubt=len(plan.doubts),
+            in_doubt=max(plan.in_doubt, len(plan.doubts)),
             limit=None if plan.limit is None else plan.limit - len(self._doubts),
             on_stop=self.stop,
         )
         # Tokens got because one was refused, and not accepted since: token -> when it was got.
         self._unproven: dict[str, float] = {}
         self._workers: anyio.CancelScope | None = None
-        self._slot_waits: set[anyio.CancelScope] = set()
+        self._waits: set[anyio.CancelScope] = set()
+        self._had_token = False
+        self._now = asyncio.get_running_loop().time
         self._signals = 0
 
     def stop(self, stop: Stop) -> None:
@@ -153,7 +158,7 @@ class Loop:
             self.stopped = stop
             log.warning("run_stopping", code=stop.code, reason=stop.reason)
             self._give_back_the_rest()
-            for scope in self._slot_waits:
+            for scope in self._waits:
                 scope.cancel()
         elif self._workers is not None and self._signals > 1:
             log.warning("run_leaving_at_once", code=stop.code)
@@ -210,13 +215,9 @@ class Loop:
     async def _attempt(self, attempted: Attempted) -> None:
         """Make requests for one job until there is a step that is not to be taken at once."""
         while True:
-            try:
-                token = await self._api.tokens.get()
-            except ApiError as error:
-                self.stop(_token_stop(error))
-                return self._bookkeeper.record(attempted.given_back())
+            token = await self._token()
             held = self._slots.hold()
-            if not await self._slot_taken(held):
+            if token is None or not await self._slot_taken(held):
                 return self._bookkeeper.record(attempted.given_back())
             try:
                 outcome = await self._request(attempted, token, held)
@@ -230,17 +231,36 @@ class Loop:
             if not await self._renewed(step.refused):
                 return self._bookkeeper.record(attempted.given_back())
 
+    async def _token(self) -> str | None:
+        """The token to use; None when there is none to be had, or the run is stopped while it is waited for."""
+        token: str | None = None
+        try:
+            if self._had_token:  # then it is at hand, but for a moment every few hours
+                return await self._api.tokens.get()
+            with self._given_up_when_stopped():
+                token = await self._api.tokens.get()
+                self._had_token = True
+        except ApiError as error:
+            self.stop(_token_stop(error))
+        return token
+
+    @contextlib.contextmanager
+    def _given_up_when_stopped(self) -> Iterator[None]:
+        """Something waited for before a request: a stop ends the wait, since nothing new is to be begun."""
+        with anyio.CancelScope() as scope:
+            self._waits.add(scope)
+            try:
+                yield
+            finally:
+                self._waits.discard(scope)
+
     async def _slot_taken(self, held: HeldSlot) -> bool:
         """Wait for the slot; False when the run is stopped meanwhile, so that nothing new is begun."""
         if self._slots.available:
             await held.take()
         elif self.stopped is None:
-            with anyio.CancelScope() as scope:
-                self._slot_waits.add(scope)
-                try:
-                    await held.take()
-                finally:
-                    self._slot_waits.discard(scope)
+            with self._given_up_when_stopped():
+                await held.take()
         if self.stopped is None:
             return True
         held.give_back()
@@ -250,7 +270,7 @@ class Loop:
         if attempted.first_at is None:
             attempted.first_at = attempted.claimed.first_attempt_at or self._wall_ms()
         self.progress.attempts += 1
-        attempted.began_at = anyio.current_time()
+        attempted.began_at = self._now()
         attempted.on_the_wire = True
         outcome = await self._api.client.send(attempted.claimed.job, token=token, held=held)
         attempted.on_the_wire = False
@@ -270,7 +290,7 @@ class Loop:
         attempted.doubted = attempted.doubted or isinstance(outcome, Unknown)
         if not isinstance(step, RenewToken | StopRun | WaitAndRetry):
             attempted.attempts += 1
-        if (stop := self._breakers.observe(outcome, step, now=anyio.current_time())) is not None:
+        if (stop := self._breakers.observe(outcome, step, now=self._now())) is not None:
             self.stop(stop)
         return step
 
@@ -310,14 +330,19 @@ class Loop:
             self._bookkeeper.record(attempted.given_back())
 
     async def _renewed(self, refused: str) -> bool:
+        token: str | None = None
+        if self.stopped is not None:
+            return False
         try:
-            token = await self._api.tokens.renew(refused)
+            with self._given_up_when_stopped():
+                token = await self._api.tokens.renew(refused)
         except ApiError as error:
             self.stop(_token_stop(error))
+        if token is None:
             return False
         # It may be the same once more: the endpoint gives a token again for three hours, and a 401 may have been a
         # slip of the API's. A request begun from now on tells; see `token_is_fresh`.
-        self._unproven.setdefault(token, anyio.current_time())
+        self._unproven.setdefault(token, self._now())
         return True
 
     async def _told_apart(self, outcome: Refused, job: SendJob) -> Refused:

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,6 @@ import anyio
 import platformdirs
 import structlog
 
-from runner.batch.bookkeeper import BEAT_S
 from runner.batch.books import ThreadedBooks
 from runner.batch.loop import Api, Loop, Plan, Progress
 from runner.batch.published import PublishedIds
@@ -34,12 +33,14 @@ from runner.campaign.slotlocks import OrgSlotLocks
 from runner.campaign.slots import Slots
 from runner.campaign.tokens import Tokens
 from runner.errors import ExitCode
-from runner.ledger.entries import ClaimedJob, ScenarioCount
+from runner.ledger.entries import ClaimedJob, DoubtfulJob, ScenarioCount
 from runner.ledger.store import Ledger
 from runner.model import Balance
 from runner.settings import Settings
 
 APP: Final = "acoustic-sms-runner"
+LAST_SIGN_S: Final = 2.0
+"""How long before its death a run may have given its last sign of life in the ledger: a beat, and a slow disk."""
 
 log = structlog.get_logger()
 
@@ -149,9 +150,14 @@ async def run_batch(
     if not before.pending and not before.in_doubt:
         return _summary(ledger, batch_id, live, stopped=None, seconds=0.0)
 
+    sending = settings.sending
+    doubts = ledger.doubts(batch_id)
     run_id = ledger.start_run(
         batch_id,
-        settle_s=settings.sending.settle_seconds,
+        # Where the setting was lowered meanwhile, the longer time goes on counting for those who are in doubt.
+        settle_s=max(sending.settle_seconds, *(doubt.settle_s for doubt in doubts))
+        if doubts
+        else sending.settle_seconds,
         now_ms=int(wall() * 1000),
     )
     log.info("run_started", run=run_id, batch=batch_id, pending=before.pending, in_doubt=before.in_doubt)
@@ -164,8 +170,13 @@ async def run_batch(
             loop = Loop(
                 api,
                 books,
-                Plan(sending=settings.sending, doubts=_taken_over(ledger, run_id, batch_id, wall()), limit=limit),
-                breakers=Breakers(max_rejected=settings.sending.max_rejected, started_at=anyio.current_time()),
+                Plan(
+                    sending=sending,
+                    doubts=_taken_over(ledger, run_id, doubts, wall()),
+                    in_doubt=ledger.jobs_in_doubt(),
+                    limit=limit,
+                ),
+                breakers=Breakers(max_rejected=sending.max_rejected, started_at=anyio.current_time()),
                 wall_ms=lambda: int(wall() * 1000),
                 rng=rng or Random(),  # noqa: S311 - jitter, no secret
                 progress=live.progress,
@@ -234,10 +245,13 @@ def org_folder(org: str, base_url: str) -> str:
     return f"{readable}-{hashlib.sha256(f'{base_url} {org}'.encode()).hexdigest()[:12]}"
 
 
-def _taken_over(ledger: Ledger, run_id: int, batch_id: int, now: float) -> list[tuple[ClaimedJob, float]]:
+def _taken_over(
+    ledger: Ledger, run_id: int, doubts: Sequence[DoubtfulJob], now: float
+) -> list[tuple[ClaimedJob, float]]:
     """The jobs earlier runs left in doubt, each with the seconds until no request of theirs can be running."""
-    doubts = ledger.doubts(batch_id)
-    due = [(doubt.claim, max(0.0, doubt.doubt_since_ms / 1000 + BEAT_S + doubt.settle_s - now)) for doubt in doubts]
+    due = [
+        (doubt.claim, max(0.0, doubt.doubt_since_ms / 1000 + LAST_SIGN_S + doubt.settle_s - now)) for doubt in doubts
+    ]
     ledger.adopt(run_id, job_ids=[claim.job_id for claim, _ in due], now_ms=int(now * 1000))
     return due
 

@@ -174,9 +174,13 @@ class OrgSlotLocks:
                 lock.acquire(timeout=0)
             except Timeout:
                 continue
+            try:
+                taken_until = self._taken_until(number)
+                self._write(number, held=True, until=taken_until)
+            except OSError:
+                lock.release()
+                raise
             self._held[number] = lock
-            taken_until = self._taken_until(number)
-            self._write(number, held=True, until=taken_until)
             self._slots.add(number, in_s=taken_until - self._wall())
 
     def _taken_until(self, number: int) -> float:
@@ -199,7 +203,11 @@ class OrgSlotLocks:
 
     def _let_go(self, number: int, *, until: float) -> None:
         lock = self._held.pop(number)
-        self._write(number, held=False, until=until)
+        try:
+            self._write(number, held=False, until=until)
+        except OSError as error:
+            # Then the next holder takes us for dead and waits for settle, which is the safe side.
+            log.warning("slot_goodbye_failed", slot=number, reason=error.strerror)
         lock.release()
 
     def _write(self, number: int, *, held: bool, until: float) -> None:

@@ -137,6 +137,11 @@ class LedgerReader:
             row = connection.execute(query).mappings().one_or_none()
             return None if row is None else run_info(row)
 
+    def jobs_in_doubt(self) -> int:
+        """Jobs in doubt, of all batches."""
+        with self._database.reading() as connection:
+            return int(connection.execute(select(func.count()).select_from(JOBS).where(IS_IN_DOUBT)).scalar_one())
+
     def usual_latency_ms(self) -> float | None:
         """The median time to an answer among the first thousand outcomes of the batch last worked on; None: no outcome.
 

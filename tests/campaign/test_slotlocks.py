@@ -320,6 +320,32 @@ def test_a_run_keeps_counting_though_its_file_was_taken_away(tmp_path: Path) -> 
     run_virtually(main)
 
 
+def test_a_state_that_cannot_be_written_any_more_costs_no_run_its_life(tmp_path: Path) -> None:
+    """A full disk, say: giving a slot to another run fails on paper only, and its lock is free all the same."""
+
+    async def main() -> None:
+        async with run_of(tmp_path, limit=2) as first:
+            held = [first.slots.hold() for _ in range(2)]
+            for each in held:
+                await each.take()
+            async with run_of(tmp_path, limit=2) as second:
+                await anyio.sleep(2 * BEAT_S)
+                for number in range(2):
+                    (tmp_path / f"slot-{number}.json").unlink()
+                    (tmp_path / f"slot-{number}.json").mkdir()
+                held[0].give_back()
+                held[1].give_back()
+                await anyio.sleep(2 * BEAT_S)
+                assert len(first.owned) == 1
+                assert second.owned == set(), "it cannot be known how long the slot is taken, so it is not used"
+                for number in range(2):
+                    (tmp_path / f"slot-{number}.json").rmdir()
+                await anyio.sleep(2 * BEAT_S)
+                assert len(second.owned) == 1
+
+    run_virtually(main)
+
+
 def test_a_folder_that_cannot_be_used_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     locks = OrgSlotLocks(tmp_path / "file" / "folder", Slots(1), settle_s=1.0)

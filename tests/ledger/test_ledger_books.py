@@ -68,10 +68,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def stage(self, file: list[SendJob], name: str, bad: int) -> None:
         """A file comes in; the model decides about each row by the rules of the states."""
         rows: list[str | None] = []
+        seen: set[str] = set()
         for one in file:
             known = self.states.get(one.message_name)
             same = self.jobs.get(one.message_name) == one
-            conflict = one.message_name in rows or (known in {SENT, IN_DOUBT} and not same)
+            # Also where the earlier row of the name was a conflict itself: two rows of one name are one too many.
+            conflict = one.message_name in seen or (known in {SENT, IN_DOUBT} and not same)
+            seen.add(one.message_name)
             rows.append(None if conflict else one.message_name)
             if conflict or (same and known is not None):
                 continue

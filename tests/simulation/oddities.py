@@ -113,7 +113,7 @@ class Oddities:
 
 
 def oddities_of(rng: Random) -> Oddities:
-    """Draw a world; about one in ten is calm, and each fault is left out of most worlds, so that it can be seen alone."""
+    """Draw a world. One in ten is calm, and each fault is left out of most worlds, so that it can be seen alone."""
     calm = rng.random() < 0.1
     timeout_s = rng.choice((1.0, 2.0, 5.0, 30.0))
     slowest_s = timeout_s * rng.choice((0.05, 0.3, 0.8))

@@ -14,14 +14,14 @@ from random import Random
 from typing import Final
 
 import anyio
+from simulation.oddities import Fault, Oddities, Sabotage
+from simulation.service import OWN_MESSAGE, Request, Service
 
 from runner.campaign.slots import HeldSlot, Slots
 from runner.errors import LedgerWriteError, TokenRefusedError, TokenUnavailableError
 from runner.ledger.entries import ClaimedJob, JobResult
 from runner.ledger.store import Ledger
 from runner.model import Accepted, JobState, NotConnected, Outcome, Scenario, SendJob, Throttled, Unknown
-from simulation.oddities import Fault, Oddities, Sabotage
-from simulation.service import OWN_MESSAGE, Request, Service
 
 EPOCH_MS: Final = 1_800_000_000_000
 
@@ -41,7 +41,6 @@ class Process:
     service: Service
     sabotage: Sabotage | None
     broken: Callable[[str], None]
-    note: Callable[..., None]
     alive: bool = True
     calm: bool = False
     stop_asked: bool = False
@@ -81,7 +80,6 @@ class ProcessBooks:
         self._batch_id = batch_id
         self._idle_sign_ms: int | None = None
         self._full_until = 0.0
-        self._promised: list[ClaimedJob] = []
 
     async def turn(self, results: Sequence[JobResult], claim: int) -> list[ClaimedJob]:
         """As the protocol says. A turn that only gives a sign of life is kept in mind until `flush`."""
@@ -100,9 +98,7 @@ class ProcessBooks:
             results = results[1:]
         if process.sabotage is Sabotage.CLAIM_NOT_DURABLE:
             return self._claimed_on_credit(results, claim, now_ms)
-        claimed = self._ledger.turn(
-            self._run_id, results=results, batch_id=self._batch_id, claim=claim, now_ms=now_ms
-        )
+        claimed = self._ledger.turn(self._run_id, results=results, batch_id=self._batch_id, claim=claim, now_ms=now_ms)
         self._idle_sign_ms = None
         process.counts["turns"] += 1
         process.tick()

@@ -11,6 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+import anyio
+from simulation.diary import Diary
+from simulation.oddities import Fault, NameCheck, Oddities
+
 from runner.model import (
     Accepted,
     NameTaken,
@@ -22,7 +26,6 @@ from runner.model import (
     Unauthorized,
     Unknown,
 )
-from simulation.oddities import Fault, NameCheck, Oddities
 
 FOREIGN_MESSAGE = "11111111-1111-4111-8111-111111111111"
 OWN_MESSAGE = "22222222-2222-4222-8222-222222222222"
@@ -66,17 +69,13 @@ class Service:
     Args:
         oddities: the world.
         rng: the world's.
-        note: told of each event, for the trace of a failing seed.
-        broken: told of a promise that was broken.
+        diary: where each event is noted, and each promise that was broken.
     """
 
-    def __init__(
-        self, oddities: Oddities, rng: Random, *, note: Callable[..., None], broken: Callable[[str], None]
-    ) -> None:
+    def __init__(self, oddities: Oddities, rng: Random, *, diary: Diary) -> None:
         self._oddities = oddities
         self._rng = rng
-        self._note = note
-        self._broken = broken
+        self._diary = diary
         self.truth = Truth()
         self.calm = False
         """From now on everything works."""
@@ -107,15 +106,15 @@ class Service:
         if request.over:
             return
         exactly = self._oddities.exact_settle
-        request.over_by = _now() + (at_most_s if exactly else self._rng.uniform(0.0, at_most_s))
+        request.over_by = anyio.current_time() + (at_most_s if exactly else self._rng.uniform(0.0, at_most_s))
         self._note("given up on", request, f"over by {request.over_by:.3f}")
         if request.arrived and request.timer is not None:
             request.timer.cancel()
-            self._work_until_over(request, request.timer.when() - _now())
+            self._work_until_over(request, request.timer.when() - anyio.current_time())
 
     def _work_until_over(self, request: Request, work_s: float) -> None:
         if request.over_by is not None:
-            left = max(0.0, request.over_by - _now())
+            left = max(0.0, request.over_by - anyio.current_time())
             work_s = left if self._oddities.exact_settle else min(work_s, left)
         request.timer = self._later(max(0.0, work_s), self._processed, request)
 
@@ -137,9 +136,15 @@ class Service:
         self._tokens += 1
         self.token = f"token-{self._tokens}"
 
-    def quiet(self) -> bool:
-        """Whether nothing is under way or on the way."""
-        return not (self.under_way or self.on_the_way)
+    async def quiet(self) -> None:
+        """Wait until nothing is under way or on the way."""
+        while rest := [*self.under_way, *self.on_the_way]:
+            assert rest[0].timer is not None
+            await anyio.sleep(rest[0].timer.when() - anyio.current_time() + 0.001)
+
+    def names_at_work(self) -> set[str]:
+        """Names of jobs under way or on the way."""
+        return {request.job.message_name for request in [*self.under_way, *self.on_the_way] if request.job is not None}
 
     # What the server does.
 
@@ -163,30 +168,34 @@ class Service:
         self.most_under_way = max(self.most_under_way, count)
         limit = self._oddities.sending.max_concurrent
         if count > limit:
-            self._broken(f"{count} requests under way at the server, {limit} are allowed")
+            self._diary.broken(f"{count} requests under way at the server, {limit} are allowed")
         work_s = self._rng.uniform(self._oddities.quickest_s, self._oddities.slowest_s)
         if request.job is None:
-            return self._work_until_over(request, work_s / 10)
-        if request.token != self.token or (not self.calm and self._rng.random() < self._oddities.p_expiry):
-            if request.token == self.token:
-                self.expire()
-            return self._refuse(request, Unauthorized(token=request.token, message="expired", latency_ms=1.0))
-        name = request.job.message_name
-        request.name_free = name not in self.truth.accepted and name not in self.truth.taken
+            self._work_until_over(request, work_s / 10)
+        elif (answer := self._quick_answer(request, request.job)) is not None:
+            self._refuse(request, answer)
+        else:
+            name = request.job.message_name
+            request.name_free = name not in self.truth.accepted and name not in self.truth.taken
+            if request.name_free and self._oddities.name_check is NameCheck.AT_ONCE:
+                self._accept(request.job)
+            self._work_on(request, work_s)
+
+    def _quick_answer(self, request: Request, job: SendJob) -> Outcome | None:
+        """What is answered without any work on the request; None: it is worked on."""
+        if not self.calm and self._rng.random() < self._oddities.p_expiry:
+            self.expire()
+        if request.token != self.token:
+            return Unauthorized(token=request.token, message="expired", latency_ms=1.0)
         match request.fault:
             case Fault.THROTTLED:
                 after = self._rng.choice((None, None, 0.0, 0.5, 7.0))
-                self._refuse(request, Throttled(http_status=429, message="too many", retry_after_s=after, latency_ms=1.0))
+                return Throttled(http_status=429, message="too many", retry_after_s=after, latency_ms=1.0)
             case Fault.ERROR_BEFORE:
-                self._refuse(request, _unknown(Scenario.SERVER_ERROR, status=self._rng.choice((500, 503))))
+                return _unknown(Scenario.SERVER_ERROR, status=self._rng.choice((500, 503)))
             case Fault.REDIRECT:
-                self._refuse(request, _unknown(Scenario.UNRECOGNIZED, status=302))
-            case _ if (refusal := self._refusal(request.job)) is not None:
-                self._refuse(request, refusal)
-            case _:
-                if request.name_free and self._oddities.name_check is NameCheck.AT_ONCE:
-                    self._accept(request.job)
-                self._work_on(request, work_s)
+                return _unknown(Scenario.UNRECOGNIZED, status=302)
+        return self._refusal(job)
 
     def _work_on(self, request: Request, work_s: float) -> None:
         match request.fault:
@@ -196,14 +205,17 @@ class Service:
                 self._later(self._rng.uniform(0.0, work_s), _reply, request, _unknown(Scenario.CONNECTION_LOST))
             case Fault.GATEWAY:
                 status = self._rng.choice((502, 504))
-                self._later(self._rng.uniform(0.0, work_s), _reply, request, _unknown(Scenario.SERVER_ERROR, status=status))
+                self._later(
+                    self._rng.uniform(0.0, work_s), _reply, request, _unknown(Scenario.SERVER_ERROR, status=status)
+                )
         self._work_until_over(request, work_s)
 
     def _processed(self, request: Request) -> None:
         self.under_way.remove(request)
         request.over = True
         if request.job is None:
-            return _reply(request, Accepted(send_id=None, latency_ms=1.0))
+            _reply(request, Accepted(send_id=None, latency_ms=1.0))
+            return
         name = request.job.message_name
         match self._oddities.name_check:
             case NameCheck.AT_ONCE:
@@ -239,7 +251,7 @@ class Service:
     def _accept(self, job: SendJob) -> None:
         name = job.message_name
         if name in self.truth.accepted:
-            self._broken(f"{name} was accepted twice")
+            self._diary.broken(f"{name} was accepted twice")
         self._last_id += 1
         self.truth.accepted[name] = job
         self.truth.ids[name] = str(self._last_id)
@@ -261,12 +273,13 @@ class Service:
         self._note("refused", request, type(outcome).__name__)
         self._later(self._rng.uniform(0.0, 0.01), _reply, request, outcome)
 
+    def _note(self, what: str, request: Request, more: str = "") -> None:
+        name = request.job.message_name if request.job is not None else "token or list"
+        fault = f" ({request.fault})" if request.fault else ""
+        self._diary.tell(f"run {request.process}: {name}{fault} {what} {more}")
+
     def _later(self, in_s: float, do: Callable[..., None], *args: object) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(in_s, do, *args)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _reply(request: Request, outcome: Outcome) -> None:

@@ -27,8 +27,9 @@ class SlotState:
         for number, until in enumerate(self._taken_until):
             slots.add(number, in_s=until - now)
 
-    def closed(self, slots: Slots, *, now: float) -> None:
+    def closed(self, slots: Slots) -> None:
         """The run says goodbye."""
+        now = anyio.current_time()
         for number in range(len(self._taken_until)):
             self._taken_until[number] = slots.lingering.get(number, now)
 

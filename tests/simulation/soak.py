@@ -6,15 +6,15 @@ Ends with 1 at the first broken promise, whose seed and trace it prints; with 0 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, it finds its neighbours by this
 
-from simulation.world import BrokenPromiseError, Figures, Simulator, folder_for_a_ledger
-
-SEEDS_PER_LEDGER = 500
+from simulation.diary import Figures
+from simulation.simulator import BrokenPromiseError, Simulator, folder_for_a_ledger
 
 
 def main() -> int:
@@ -26,15 +26,12 @@ def main() -> int:
     given = arguments.parse_args()
     until = time.monotonic() + given.seconds
     figures = Figures()
-    seed = given.seed
     try:
-        while time.monotonic() < until and not (given.only and figures.seeds):
-            with folder_for_a_ledger() as folder, Simulator(folder) as simulator:
-                for seed in range(seed, seed + (1 if given.only else SEEDS_PER_LEDGER)):
-                    figures.add(simulator.simulate(seed))
-                    if time.monotonic() >= until:
-                        break
-            seed += 1
+        with folder_for_a_ledger() as folder, Simulator(folder) as simulator:
+            for seed in itertools.count(given.seed):
+                figures.add(simulator.simulate(seed))
+                if given.only or time.monotonic() >= until:
+                    break
     except BrokenPromiseError as broken:
         print(broken)  # noqa: T201 - it is a command
         print(figures)  # noqa: T201

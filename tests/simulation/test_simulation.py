@@ -8,11 +8,12 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from simulation.diary import Figures
+from simulation.oddities import Fault, NameCheck, Oddities, Sabotage, oddities_of
+from simulation.simulator import BrokenPromiseError, Simulator, folder_for_a_ledger
 
 from runner.batch.bookkeeper import MOST_IN_DOUBT
 from runner.settings import MaxRejected, Sending
-from simulation.oddities import Fault, NameCheck, Oddities, Sabotage, oddities_of
-from simulation.world import BrokenPromiseError, Figures, Simulator, folder_for_a_ledger
 
 SEEDS = 2000
 BLOCKS = 10
@@ -47,8 +48,12 @@ def test_replay(simulator: Simulator) -> None:
 def test_the_simulation_notices_a_broken_promise(simulator: Simulator, sabotage: Sabotage) -> None:
     """Each promise, broken on purpose, is found broken within a few seeds: so the test above proves something."""
     with pytest.raises(BrokenPromiseError, match=_WHAT_IS_FOUND[sabotage]):
-        for seed in range(SEEDS_TO_NOTICE):
-            simulator.simulate(seed, sabotage=sabotage)
+        _until_noticed(simulator, sabotage)
+
+
+def _until_noticed(simulator: Simulator, sabotage: Sabotage) -> None:
+    for seed in range(SEEDS_TO_NOTICE):
+        simulator.simulate(seed, sabotage=sabotage)
 
 
 _WHAT_IS_FOUND = {
@@ -73,7 +78,8 @@ def test_the_same_seed_is_the_same_world(simulator: Simulator) -> None:
 
 def test_never_more_than_256_jobs_are_in_doubt(simulator: Simulator) -> None:
     """Even where no answer ever comes, and each run gives up each job after one try."""
-    calm = replace(oddities_of(Random(0)), p_crash=0.0, p_signal=0.0, p_edit=0.0, p_retry=0.0, p_limit=0.0)
+    world = oddities_of(Random(0))  # noqa: S311 - a simulation's dice
+    calm = replace(world, p_crash=0.0, p_signal=0.0, p_edit=0.0, p_retry=0.0, p_limit=0.0)
     figures = simulator.simulate(1, oddities=_nothing_comes_back(calm))
     assert figures.counts["most in doubt"] == MOST_IN_DOUBT
     assert figures.counts["ended: too_many_in_doubt"]
@@ -91,6 +97,9 @@ def _nothing_comes_back(world: Oddities) -> Oddities:
             max_rejected=MaxRejected(percent=100),
         ),
         name_check=NameCheck.SPLIT,
+        quickest_s=0.01,
+        slowest_s=0.05,
+        write_s=0.01,
         faults={Fault.NO_ANSWER: 1.0},
         p_disk_full=0.0,
         p_token_trouble=0.0,
