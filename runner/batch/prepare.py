@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from runner.jobs.checks import FileCheck, JobsCheck
+from runner.jobs.faults import ProblemCode
 from runner.ledger.entries import StagedPlan
 from runner.ledger.staging import Staging
 from runner.ledger.store import Ledger
@@ -93,6 +94,11 @@ class Prepared:
         return self._staging.commit(digest=self._digest)
 
 
+def _is_repeat(conflict: InvalidRow) -> bool:
+    """Whether a row conflicts only with an earlier row of the file, which `repeats` tells as well."""
+    return all(problem.code == ProblemCode.NAME_TWICE_IN_FILE for problem in conflict.problems)
+
+
 @contextlib.contextmanager
 def prepare(
     ledger: Ledger,
@@ -128,7 +134,7 @@ def prepare(
         ) as staging:
             for chunk in source.chunks(settled=staging.settled, excluded=excluded):
                 problems.take_rows(chunk.invalid)
-                problems.take_rows(staging.add(chunk))
+                problems.take_rows([row for row in staging.add(chunk) if not _is_repeat(row)])
             if not excluded:
                 excluded = source.repeats()
                 if excluded and skip_invalid:
