@@ -6,6 +6,8 @@ one. Spreadsheet cells are written as text or numbers, never as formulas or link
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -58,6 +60,21 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()
+
+
+def write_csv(file: BinaryIO, names: Sequence[str], pages: Pages) -> None:
+    """UTF-8, comma, CRLF as in RFC 4180; an empty field where there is no value.
+
+    By the csv module itself, which `DataFrame.to_csv` uses too, after a detour that takes three times as long. CRLF is
+    also what makes it quote a bare carriage return inside a cell, which readers take for the end of a line.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    lines = csv.writer(text, lineterminator="\r\n")
+    lines.writerow(names)
+    for page in pages:
+        lines.writerows(zip(*with_text_times(names, page), strict=True))
+    text.flush()
+    text.detach()
 
 
 def write_parquet(file: BinaryIO, names: Sequence[str], pages: Pages) -> None:

@@ -170,12 +170,15 @@ class LedgerReader:
             batch_row(connection, batch_id)
             return [invalid_row(row, cells=cells, problems=why) for row, cells, why in connection.execute(query)]
 
-    def past_dates(self, batch_id: int, *, now: datetime, first: int = 20) -> PastDates:
-        """The pending jobs this batch owns whose scheduled date lies before `now` (aware)."""
+    def past_dates(
+        self, batch_id: int, *, now: datetime, first: int = 20, state: JobState = JobState.PENDING
+    ) -> PastDates:
+        """The pending (or rejected) jobs this batch owns whose scheduled date lies before `now` (aware)."""
+        is_wanted = IS_PENDING if state is JobState.PENDING else JOBS.c.state == state.value
         latest_text = (now.astimezone(UTC) + _OFFSET_REACH).isoformat()
         query = (
             select(JOBS.c.row, JOBS.c.scheduled_date)
-            .where(JOBS.c.batch_id == batch_id, IS_PENDING, JOBS.c.scheduled_date < latest_text)
+            .where(JOBS.c.batch_id == batch_id, is_wanted, JOBS.c.scheduled_date < latest_text)
             .order_by(JOBS.c.row)
         )
         # One text may stand in every row; it is read once.

@@ -3,34 +3,35 @@
 The rows are read from the ledger page by page and written as they come, so a million of them need no more memory than
 one page. Everything is taken from one consistent view of the ledger, also while a run is going on.
 
+A job stands in the results as the ledger holds it now: a batch whose job was edited by a later file shows the edited
+payload, and the one before is in the history.
+
 An invalid row keeps its cells as they were read, in the columns of their attributes and in the other columns; its
 `status` is `invalid`, its `message` tells the problems, and what has no meaning for it is empty.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO, Final
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Final
 
 from runner.errors import OutputError
-from runner.ledger.columns import LATENCY, NUMBERS, RESULT_COLUMNS, TIMES, ResultColumns
+from runner.ledger.columns import RESULT_COLUMNS, ResultColumns
 from runner.ledger.outputs import (
     SHEET_ROWS,
-    Pages,
     Writer,
     whole_file,
-    with_text_times,
+    write_csv,
     write_jsonl,
     write_parquet,
     write_xlsx,
 )
 from runner.ledger.reading import LedgerReader
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["RESULT_COLUMNS", "export", "is_supported", "read_results"]
 
@@ -92,42 +93,20 @@ def read_results(ledger: LedgerReader, batch_id: int) -> pd.DataFrame:
     """The results of a batch as a data frame: the columns of a Parquet export, with missing values as such.
 
     `row` is int64, `http_status` and `attempts` are Int64, `latency_ms` is float64, the times are datetime64[ms, UTC],
-    all else is text.
+    all else is text. Unlike an export, this holds all rows in memory.
+
+    Raises:
+        LedgerError: there is no such batch, or the ledger turned out to be damaged.
     """
+    from runner.ledger.frames import joined, typed  # noqa: PLC0415 # writing files needs no pandas, half a second
+
     columns = ResultColumns.of(ledger.batch(batch_id))
     with closing(ledger.result_pages(batch_id, size=_PAGE_ROWS)) as pages:
-        frames = [_typed(columns.names, columns.from_page(page)) for page in pages]
-    return pd.concat(frames, ignore_index=True) if frames else _typed(columns.names, [[] for _ in columns.names])
-
-
-def _typed(names: Sequence[str], columns: list[list[Any]]) -> pd.DataFrame:
-    return pd.DataFrame({name: _series(name, column) for name, column in zip(names, columns, strict=True)})
-
-
-def _series(name: str, column: list[Any]) -> pd.Series[Any]:
-    if name == "row":
-        return pd.Series(column, dtype="int64")
-    if name in NUMBERS:
-        return pd.Series(column, dtype="Int64")
-    if name == LATENCY:
-        return pd.Series(column, dtype="float64")
-    if name in TIMES:
-        return pd.Series(pd.to_datetime(column, unit="ms", utc=True).astype("datetime64[ms, UTC]"))
-    return pd.Series(column, dtype="str")
-
-
-def _write_csv(file: BinaryIO, names: Sequence[str], pages: Pages) -> None:
-    # CRLF is also what makes the csv module quote a carriage return inside a cell, which readers take for a line's end.
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    csv.writer(text).writerow(names)
-    for page in pages:
-        frame = pd.DataFrame(dict(zip(names, with_text_times(names, page), strict=True)), dtype=object)
-        frame.to_csv(text, index=False, header=False, lineterminator="\r\n")
-    text.detach()
+        return joined(columns.names, [typed(columns.names, columns.from_page(page)) for page in pages])
 
 
 _WRITERS: Final[dict[str, Writer]] = {
-    ".csv": _write_csv,
+    ".csv": write_csv,
     ".parquet": write_parquet,
     ".xlsx": write_xlsx,
     ".jsonl": write_jsonl,

@@ -50,6 +50,8 @@ json_object: Final = func.json_object
 _MAGIC: Final = b"SQLite format 3\x00"
 _APPLICATION_ID: Final = 0x534D5352
 """Marks the file as one of ours ("SMSR"), so that another program's database is never taken for an empty ledger."""
+_OLDEST: Final = (3, 35)
+"""The first with RETURNING, which the claim needs to be one statement."""
 _DIALECT: Final = dialect()
 _BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
 _BUSY_TIMEOUT_S: Final = 5.0
@@ -85,6 +87,7 @@ class Database:
             LedgerWriteError: it cannot be opened for writing (or at all, where `writable` is false).
         """
         with translated(path):
+            _require_version()
             _look_at_head(path)
             connection = _connect(path, mode="rw" if writable else "ro")
             if not writable and _needs_immutable(path, connection):
@@ -241,8 +244,8 @@ class Database:
             )
         if self._connection.in_transaction():
             raise LedgerError(
-                f"The ledger {self.path} is being staged to by this process.",
-                remedy="Commit or leave the staging first.",
+                f"The ledger {self.path} is busy in this process: a staging or an export is not finished.",
+                remedy="Finish it first, or open the ledger a second time.",
             )
 
 
@@ -257,6 +260,14 @@ def hot_text(statement: Executable, *, order: Sequence[str]) -> str:
     if found != tuple(order):
         raise AssertionError(f"the statement binds {found}, not {tuple(order)}")
     return str(compiled)
+
+
+def _require_version() -> None:
+    if sqlite3.sqlite_version_info < _OLDEST:
+        raise LedgerError(
+            f"The ledger needs SQLite {'.'.join(map(str, _OLDEST))} or later, not {sqlite3.sqlite_version}.",
+            remedy="Use a newer Python, or one built with a newer SQLite.",
+        )
 
 
 def _look_at_head(path: Path) -> None:
@@ -296,7 +307,8 @@ def _begin(connection: Connection) -> None:
 def _needs_immutable(path: Path, connection: Connection) -> bool:
     # A ledger on a read-only medium cannot be given the -shm file that reading a write-ahead log asks for. Where
     # there is no such log either, nobody is writing, and the file alone is the whole truth.
-    if os.access(path.parent, os.W_OK) or Path(f"{path}-wal").exists():
+    file = path.resolve()
+    if os.access(file.parent, os.W_OK) or Path(f"{file}-wal").exists():
         return False
     try:
         cast("sqlite3.Connection", connection.connection.driver_connection).execute("SELECT 1 FROM sqlite_master")

@@ -172,6 +172,16 @@ def _with_others(rows: JobChunk, cells: list[str]) -> JobChunk:
     return JobChunk(**columns, others=[json.dumps(cells)] * len(rows.rows))
 
 
+@pytest.mark.parametrize("name", ["a\rb", "a\nb", "a\r\nb", ",", '"', " ", "NA", "\ufeffx"])
+def test_a_cell_that_a_csv_reader_could_misread_is_quoted(ledger: Ledger, tmp_path: Path, name: str) -> None:
+    """By the csv module and by pandas, which takes a bare carriage return for the end of a line."""
+    batch_id = stage(ledger, chunk(jobs(name, "next"))).batch_id
+    export(ledger, batch_id, tmp_path / "a.csv")
+    assert column(read(tmp_path / "a.csv"), "messageName") == [name, "next"]
+    frame = pd.read_csv(tmp_path / "a.csv", dtype=str, keep_default_na=False)
+    assert frame["messageName"].tolist() == [name, "next"]
+
+
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=20)
 
 

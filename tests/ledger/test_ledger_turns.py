@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -301,6 +302,15 @@ def test_the_run_lock_lets_one_run_at_a_time_in_and_names_the_other(ledger: Ledg
         assert not other.at_work()
         with other.lock_for_run():
             pass
+
+
+def test_the_run_lock_can_be_given_back_by_another_thread_than_took_it(ledger: Ledger) -> None:
+    lock = ledger.lock_for_run()
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        threads.submit(lock.__enter__).result()
+    assert ledger.at_work()
+    lock.__exit__(None, None, None)
+    assert not ledger.at_work()
 
 
 def test_the_run_lock_is_readable_by_its_owner_only(ledger: Ledger, path: Path) -> None:
