@@ -1,7 +1,8 @@
 """The runner for Python programs: check and send a file or jobs, go on with a batch, read the results.
 
 The same rooms as the command line, without its prompts: `send` sends what it is given, so look at `check` first. All
-promises hold here too. Functions are synchronous; `send_async` is for programs with an event loop of their own.
+promises hold here too. Functions are synchronous; `send_async` is for programs with an event loop of their own. Logs go
+to Python's `logging` under the modules' names, unless the program has set up structlog itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import structlog
 
 from runner.batch.prepare import Checked, JobSource, check_source, prepare
 from runner.batch.run import Folders, Summary, run_batch
@@ -186,5 +188,20 @@ async def _run(
 
 @contextlib.contextmanager
 def _at_work(settings: Settings) -> Iterator[Ledger]:
+    _log_as_libraries_do()
     with Ledger.open(settings.ledger_path, org=settings.org) as ledger, ledger.lock_for_run():
         yield ledger
+
+
+def _log_as_libraries_do() -> None:
+    """Left as it is, structlog would print every event to stdout, which is the program's."""
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[
+                structlog.stdlib.filter_by_level,
+                structlog.processors.format_exc_info,
+                structlog.processors.KeyValueRenderer(key_order=["event"]),
+            ],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            logger_factory=structlog.stdlib.LoggerFactory(),
+        )

@@ -175,7 +175,7 @@ class Settings(BaseSettings):
     def _column_names(cls, value: dict[str, str]) -> dict[str, str]:
         unknown = [name for name in value.values() if name and name not in ATTRIBUTES]
         if unknown:
-            msg = f"{unknown[0]!r} is no attribute; the attributes are {', '.join(ATTRIBUTES)}, and \"\" for none"
+            msg = f'{unknown[0]!r} is no attribute; the attributes are {", ".join(ATTRIBUTES)}, and "" for none'
             raise ValueError(msg)
         return value
 
@@ -298,6 +298,7 @@ class _Environment(EnvSettingsSource):
 
 
 def _environment() -> dict[str, Any]:
+    _refuse_unknown_variables()
     found = _Environment(Settings)()
     for name in SECRET_VARIABLES:
         if (file := os.environ.get(f"{name}_FILE")) and not os.environ.get(name):
@@ -309,6 +310,19 @@ def _environment() -> dict[str, Any]:
                     f"The file that {name}_FILE names ({file}) cannot be read: {reason}."
                 ) from None
     return found
+
+
+def _refuse_unknown_variables() -> None:
+    """A variable of ours that means nothing is a misspelling, and what it was to set would be missed in silence."""
+    keys = {name.upper() for name in Settings.model_fields}
+    known = {CONFIG_VARIABLE, *(ENV_PREFIX + key for key in keys), *(f"{name}_FILE" for name in SECRET_VARIABLES)}
+    for name in os.environ:
+        variable = name.upper()
+        if variable.startswith(ENV_PREFIX) and variable.partition("__")[0] not in known:
+            raise ConfigurationError(
+                f"The environment variable {name} is none of this program's.",
+                remedy=f"Unset it, or correct it to {ENV_PREFIX} and one of {', '.join(sorted(keys))}.",
+            )
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from runner.batch.decide import Settle, Step
 from runner.errors import ExitCode
@@ -158,15 +158,18 @@ def signals(on_stop: Callable[[Stop], None]) -> Iterator[None]:
     wanted = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
     if hasattr(signal, "SIGHUP"):
         wanted[signal.SIGHUP] = TERMINATED
-    caught: list[signal.Signals] = []
+    before: dict[signal.Signals, Any] = {}
     with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
         for number, stop in wanted.items():
             if number is not signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN:
                 continue  # whoever started us wants it ignored: nohup does so with SIGHUP
+            handler = signal.getsignal(number)
             loop.add_signal_handler(number, on_stop, stop)
-            caught.append(number)
+            before[number] = handler
     try:
         yield
     finally:
-        for number in caught:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            if handler is not None:  # None: it was set by no Python code, and cannot be set again
+                signal.signal(number, handler)

@@ -32,9 +32,9 @@ _CAUSES: Final = {
 }
 _CHECK_CREDENTIALS: Final = (
     "Check SMS_RUNNER_CLIENT_ID, SMS_RUNNER_CLIENT_SECRET, SMS_RUNNER_REFRESH_TOKEN and the pod, "
-    "then run `sms-runner doctor`."
+    "then run `sms-runner messages`."
 )
-_TRY_LATER: Final = "Try again later; `sms-runner doctor` shows whether the API can be reached."
+_TRY_LATER: Final = "Try again later; `sms-runner messages` shows whether the API can be reached."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

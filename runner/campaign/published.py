@@ -26,7 +26,7 @@ class TokenRejected(TokenRefusedError):  # noqa: N818 - rather a step than an er
     def __init__(self, token: str) -> None:
         super().__init__(
             "The list of published messages was refused the access token (HTTP 401).",
-            remedy="Run `sms-runner doctor` to see whether a new token is accepted.",
+            remedy="Run the command again; it asks for a new token first.",
         )
         self.token = token
         """The token that was refused; in no text of this exception."""
@@ -115,7 +115,7 @@ def _unreadable(what: str, *, may_pass: bool) -> ApiError:
         cause="The network, a proxy or the API is failing."
         if may_pass
         else "The user may not read it, or the address is not that of the API.",
-        remedy="Run `sms-runner doctor`, and try again later.",
+        remedy="Check pod or base_url and the proxy variables, and try again later.",
     )
 
 

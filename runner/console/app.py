@@ -5,7 +5,11 @@ Commands are thin: they read flags, and a module of this room does the work. Onl
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -384,18 +388,37 @@ def _exit(code: ExitCode) -> None:
     raise typer.Exit(int(code))
 
 
+@contextlib.contextmanager
+def _ended_cleanly_when_terminated() -> Iterator[None]:
+    """Outside of a run, which has ways of its own, let SIGTERM and SIGHUP end the process through its `finally`s."""
+
+    def end(_number: int, _frame: object) -> None:
+        sys.exit(int(ExitCode.TERMINATED))
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def main(argv: list[str] | None = None) -> Any:  # noqa: ANN401 - never returns, but for typer's own types
     """Run the command line and end the process with its exit code; no input ends in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names are of any script, and terminals not
     try:
-        app(args=argv)
+        with _ended_cleanly_when_terminated():
+            app(args=argv)
     except RunnerError as error:
         from runner.console.screen import make_console, show_error
 
         show_error(make_console(stderr=True), error)
         sys.exit(int(error.exit_code))
-    except KeyboardInterrupt:
-        typer.echo("Interrupted; nothing was sent by this command.", err=True)
-        sys.exit(int(ExitCode.INTERRUPTED))
 
 
 if __name__ == "__main__":

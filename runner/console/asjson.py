@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import unicodedata
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,22 @@ import orjson
 
 from runner.batch.prepare import Problems
 from runner.batch.run import Summary
+from runner.console.screen import UNSAFE
 from runner.errors import ExitCode
 from runner.ledger.entries import BatchInfo, ScenarioCount
 from runner.model import Balance
 
 
 def write(value: object) -> None:
-    """Write one JSON value and a line end, as UTF-8 whatever the terminal's encoding."""
+    """Write one JSON value and a line end, as UTF-8 whatever the terminal's encoding, and safe to be shown on one."""
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE, default=str).decode()
     sys.stdout.flush()
-    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE, default=str))
+    sys.stdout.buffer.write("".join(map(_shown, text)).encode())
     sys.stdout.buffer.flush()
+
+
+def _shown(char: str) -> str:
+    return char if char == "\n" or unicodedata.category(char) not in UNSAFE else json.dumps(char)[1:-1]
 
 
 def summary(run: Summary, *, results: Path | None, exit_code: ExitCode) -> dict[str, Any]:
@@ -69,6 +77,12 @@ def batch(info: BatchInfo, *, at_work: bool) -> dict[str, Any]:
 def scenarios(counts: tuple[ScenarioCount, ...] | list[ScenarioCount]) -> list[dict[str, Any]]:
     """How many rows ended alike."""
     return [asdict(count) for count in counts]
+
+
+def untouched(info: BatchInfo | None, *, exit_code: ExitCode) -> dict[str, Any]:
+    """A command that found nothing to do in a batch (None: in a ledger without one)."""
+    found = {"batch": info.batch_id, "file": info.name, **balance(info.balance)} if info is not None else {}
+    return {"batch": None, **found, "attempts": 0, "exit_code": int(exit_code)}
 
 
 def balance(books: Balance) -> dict[str, int]:

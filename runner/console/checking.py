@@ -51,6 +51,7 @@ def check_file(
     """
     out = make_console(stderr=as_json)
     settings = load_settings(config) if online or config_path(config) is not None else None
+    refuse_to_replace(file, problems_path)
     source = open_source(file, settings, flags)
     with ProblemsFile.writing(problems_path) as sink:
         checked = check_source(source, on_problem=sink.write)
@@ -72,6 +73,16 @@ def check_file(
             | {"rows": checked.rows, "valid": checked.valid, "unpublished": unknown, "exit_code": int(code)}
         )
     return code
+
+
+def refuse_to_replace(file: Path, out: Path | None) -> None:
+    """See that what is to be written to `out` would not take the place of the job file.
+
+    Raises:
+        OutputError: it would.
+    """
+    if out is not None and out.resolve() == file.resolve():
+        raise OutputError(f"{out} is the job file itself and would be lost.", remedy="Name another file to write to.")
 
 
 class ProblemsFile:

@@ -45,10 +45,12 @@ def show_one(batch_id: int | None, *, config: Path | None, ledger: Path | None, 
 
 def export_results(out: Path, batch_id: int | None, *, config: Path | None, ledger: Path | None, sandbox: bool) -> None:
     """Write the results of a batch."""
+    from runner.console.checking import refuse_to_replace
     from runner.console.sending import chosen_batch
 
     with read_ledger(org_settings(config, ledger, sandbox=sandbox)) as books:
         batch = chosen_batch(books, batch_id)
+        refuse_to_replace(Path(batch.source), out)
         rows = export(books, batch.batch_id, out)
     make_console().print(f"{plain(str(out))}: {counted(rows, 'row')} of batch {batch.batch_id}, {plain(batch.name)}.")
 

@@ -106,4 +106,4 @@ def _to_do(live: Live, limit: int | None) -> int:
 
 
 def _left(todo: int, settled: int, rate: float) -> str:
-    return f"{duration((todo - settled) / rate)} left" if rate > 0 else ""
+    return f"{duration((todo - settled) / rate)} left" if rate > 0 and settled < todo else ""

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
@@ -33,7 +33,7 @@ from runner.sandbox.books import AcceptedSend
 from runner.sandbox.faults import parse_faults
 from runner.sandbox.options import SandboxOptions
 from runner.sandbox.thread import SandboxThread
-from runner.settings import SECRET_VARIABLES
+from runner.settings import ENV_PREFIX, SECRET_VARIABLES
 
 ORG: Final = "rehearsal"
 LATENCY_S: Final = 0.02
@@ -172,19 +172,18 @@ def live_through(day: Day, file: Path, *, kills: int = 0, rows: int = 0, seed: i
         common = ["--config", str(place / "org.toml"), "--results", str(place / "results.csv")]
         runs = killed = 0
         command = ["send", *argv, *common]
-        with _environment(place):
-            while True:
-                runs += 1
-                requests = dice.randint(1, max(1, 2 * rows // (kills + 1))) if killed < kills else None
-                code = _run(command, place / "output.txt", sandbox, requests)
-                killed += code is None
-                if code in _DONE:
-                    break
-                if code not in _UNDONE or runs >= RUNS_LIMIT:
-                    raise _ended_wrongly(day, code, runs, place / "output.txt")
-                command = ["send", *argv, *common] if dice.random() < 0.5 else ["resume", "--yes", *common]  # noqa: PLR2004
-                if not _is_staged(place):
-                    command = ["send", *argv, *common]
+        while True:
+            runs += 1
+            requests = dice.randint(1, max(1, 2 * rows // (kills + 1))) if killed < kills else None
+            code = _run(command, place, sandbox, requests)
+            killed += code is None
+            if code in _DONE:
+                break
+            if code not in _UNDONE or runs >= RUNS_LIMIT:
+                raise _ended_wrongly(day, code, runs, place / "output.txt")
+            command = ["send", *argv, *common] if dice.random() < 0.5 else ["resume", "--yes", *common]  # noqa: PLR2004
+            if not _is_staged(place):
+                command = ["send", *argv, *common]
         stats = sandbox.stats()
         balance, wrong = _compare(place, sandbox.accepted())
     return Proof(
@@ -212,9 +211,10 @@ _UNDONE: Final = (None, ExitCode.STOPPED_EARLY, ExitCode.SOME_IN_DOUBT)
 """None: killed."""
 
 
-def _run(command: list[str], output: Path, sandbox: SandboxThread, kill_after: int | None) -> int | None:
+def _run(command: list[str], place: Path, sandbox: SandboxThread, kill_after: int | None) -> int | None:
     """One process; its exit code, or None if it was killed, which is done after so many more requests."""
-    process = _context().Process(target=_in_child, args=(command, str(output)), daemon=True)
+    output = place / "output.txt"
+    process = _context().Process(target=_in_child, args=(command, str(output), _environment(place)), daemon=True)
     process.start()
     try:
         if kill_after is not None:
@@ -244,9 +244,12 @@ def _context() -> ForkServerContext | SpawnContext:
     return context
 
 
-def _in_child(command: list[str], output: str) -> None:
+def _in_child(command: list[str], output: str, environment: dict[str, str]) -> None:
     from runner.console.app import main
 
+    # Not inherited: a process of the fork server has the environment that was there when the server was started.
+    os.environ.clear()
+    os.environ.update(environment)
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     for descriptor in (1, 2):
         os.dup2(handle, descriptor)
@@ -262,21 +265,11 @@ def _configure(place: Path, url: str) -> None:
     )
 
 
-@contextlib.contextmanager
-def _environment(place: Path) -> Iterator[None]:
-    """What the runs see: made-up secrets, and folders for slots and tokens that are the rehearsal's own."""
-    new = dict.fromkeys(SECRET_VARIABLES, SANDBOX_SECRET)
-    new |= {"XDG_STATE_HOME": str(place / "state"), "XDG_CACHE_HOME": str(place / "cache")}
-    dropped = [name for name in os.environ if name.startswith("SMS_RUNNER_")]
-    kept = {name: os.environ.pop(name) for name in dropped}
-    kept |= {name: os.environ[name] for name in new if name in os.environ}
-    os.environ.update(new)
-    try:
-        yield
-    finally:
-        for name in new:
-            os.environ.pop(name, None)
-        os.environ.update(kept)
+def _environment(place: Path) -> dict[str, str]:
+    """What the runs see: made-up secrets, folders for slots and tokens of their own, none of the org's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+    places = {"XDG_STATE_HOME": str(place / "state"), "XDG_CACHE_HOME": str(place / "cache")}
+    return kept | places | dict.fromkeys(SECRET_VARIABLES, SANDBOX_SECRET)
 
 
 def _is_staged(place: Path) -> bool:

@@ -7,6 +7,8 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.table import Table
+
 from runner.console.screen import make_console
 from runner.sandbox.faults import FAULTS, parse_faults
 from runner.sandbox.options import SandboxOptions
@@ -24,9 +26,10 @@ def serve(*, faults: Sequence[str], knobs: Mapping[str, Any]) -> None:
 
 def list_faults() -> None:
     """What can go wrong, a line each."""
-    out = make_console()
+    table = Table.grid(padding=(0, 1))
     for kind, note in FAULTS.items():
-        out.print(f"{kind:<20} {note.meaning}")
+        table.add_row(str(kind), note.meaning)
+    make_console().print(table)
 
 
 async def _serve(options: SandboxOptions) -> None:

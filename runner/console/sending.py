@@ -21,9 +21,18 @@ from runner.batch.prepare import Problems, prepare
 from runner.batch.run import Live, Summary, run_batch, verdict
 from runner.campaign.pods import base_url_of
 from runner.console import asjson
-from runner.console.checking import ProblemsFile, open_source
+from runner.console.checking import ProblemsFile, open_source, refuse_to_replace
 from runner.console.progress import watched
-from runner.console.screen import counted, duration, make_console, show_error, show_plan, show_problems, show_summary
+from runner.console.screen import (
+    counted,
+    duration,
+    make_console,
+    plain,
+    show_error,
+    show_plan,
+    show_problems,
+    show_summary,
+)
 from runner.console.setting import Setting, opened
 from runner.errors import (
     ConfigurationError,
@@ -63,6 +72,12 @@ class NotConfirmedError(RunnerError):
     exit_code = ExitCode.STOPPED_EARLY
 
 
+class CommandInterruptedError(RunnerError):
+    """Ctrl-C outside of a run, which has ways of its own to end; said here, since typer would end without a word."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
 def send_file(
     file: Path, choices: Choices, *, skip_invalid: bool, problems_path: Path | None, flags: Mapping[str, object]
 ) -> ExitCode:
@@ -78,17 +93,21 @@ def send_file(
         setting.settings.credentials()
         source = open_source(file, setting.settings, flags)
         results = _results_path(choices, file)
+        refuse_to_replace(file, problems_path)
         with _at_work(setting) as ledger, ProblemsFile.writing(problems_path) as sink:
-            with prepare(
-                ledger,
-                source,
-                name=file.name,
-                origin=str(file.resolve()),
-                skip_invalid=skip_invalid,
-                now_ms=_now_ms(),
-                on_problem=sink.write,
-                on_restart=sink.restart,
-            ) as prepared:
+            with (
+                _interruptible("Interrupted; nothing was sent."),
+                prepare(
+                    ledger,
+                    source,
+                    name=file.name,
+                    origin=str(file.resolve()),
+                    skip_invalid=skip_invalid,
+                    now_ms=_now_ms(),
+                    on_problem=sink.write,
+                    on_restart=sink.restart,
+                ) as prepared,
+            ):
                 _refuse_problems(prepared.problems, file, out, choices, skip_invalid=skip_invalid)
                 seconds = _estimate(ledger, prepared.plan.to_send, setting, choices)
                 host = urlsplit(_base_url(setting)).netloc
@@ -110,8 +129,7 @@ def resume_batch(choices: Choices, *, allow_past_date: bool) -> ExitCode:
         batch = ledger.newest_unfinished()
         if batch is None:
             out.print("Nothing to resume: no batch has jobs pending or in doubt.")
-            newest = ledger.newest()
-            return ExitCode.ALL_SENT if newest is None else _verdict_of(newest)
+            return _nothing_done(ledger.newest(), choices)
         return _go_on(ledger, batch, setting, choices, out, allow_past_date=allow_past_date)
 
 
@@ -136,8 +154,14 @@ def retry_batch(choices: Choices, *, batch_id: int | None, scenario: str | None,
         )
         if not rejected:
             out.print(f"Nothing to retry: batch {batch.batch_id} has no job rejected{f' as {wanted}' * bool(wanted)}.")
-            return _verdict_of(batch)
-        out.print(f"Batch {batch.batch_id}, {batch.name}: {counted(rejected, 'rejected job')} to be tried again.")
+            return _nothing_done(batch, choices)
+        setting.settings.credentials()
+        _results_path(choices, Path(batch.source))  # what can go wrong goes wrong before anything is made pending
+        if not allow_past_date:
+            _refuse_past_dates(ledger, batch, JobState.REJECTED)
+        out.print(
+            f"Batch {batch.batch_id}, {plain(batch.name)}: {counted(rejected, 'rejected job')} to be tried again."
+        )
         _ask(choices, out, rejected)
         ledger.make_retryable(batch.batch_id, scenario=wanted, now_ms=_now_ms())
         return _go_on(
@@ -170,32 +194,31 @@ def _go_on(
     asked: bool = False,
 ) -> ExitCode:
     setting.settings.credentials()
+    results = _results_path(choices, Path(batch.source))
     books = batch.balance
-    past = ledger.past_dates(batch.batch_id, now=datetime.now(UTC))
-    if past.count and not allow_past_date:
-        rows = ", ".join(str(row) for row in past.first_rows)
-        raise FileProblemsError(
-            f"{counted(past.count, 'pending job')} of batch {batch.batch_id}, {batch.name}, should have been sent "
-            f"before now (rows {rows}{', …' if past.count > len(past.first_rows) else ''}).",
-            problems=(),
-            count=past.count,
-            remedy="Nothing was sent. Give those rows a new scheduledDate in the file and send it, or add "
-            "--allow-past-date to send them now.",
-        )
+    if not allow_past_date:
+        _refuse_past_dates(ledger, batch, JobState.PENDING)
     todo = books.pending + books.in_doubt
     seconds = _estimate(ledger, todo, setting, choices)
     if not asked:
-        out.print(f"Batch {batch.batch_id}, {batch.name}, org {setting.settings.org}:")
+        out.print(f"Batch {batch.batch_id}, {plain(batch.name)}, org {plain(setting.settings.org)}:")
         out.print(
             f"  {books.pending:,} pending and {books.in_doubt:,} in doubt to send, about {duration(seconds)}; "
             f"{books.sent:,} of {books.rows:,} sent already."
         )
         _ask(choices, out, min(todo, choices.limit or todo))
-    return _finish(ledger, batch.batch_id, setting, choices, out, _results_path(choices, Path(batch.source)))
+    return _finish(ledger, batch.batch_id, setting, choices, out, results)
 
 
 def _finish(ledger: Ledger, batch_id: int, setting: Setting, choices: Choices, out: Console, results: Path) -> ExitCode:
     """Run the batch, write its results, sum up."""
+    with _interruptible("Interrupted; `sms-runner show` tells what was sent, `export` writes the results."):
+        return _run_and_tell(ledger, batch_id, setting, choices, out, results)
+
+
+def _run_and_tell(
+    ledger: Ledger, batch_id: int, setting: Setting, choices: Choices, out: Console, results: Path
+) -> ExitCode:
     err = make_console(stderr=True)
     try:
         summary = _run(ledger, batch_id, setting, choices, err)
@@ -247,6 +270,30 @@ def _at_work(setting: Setting) -> Iterator[Ledger]:
         yield ledger
 
 
+def _refuse_past_dates(ledger: Ledger, batch: BatchInfo, state: JobState) -> None:
+    """Raise `FileProblemsError` if jobs of the batch in this state should have been sent before now."""
+    past = ledger.past_dates(batch.batch_id, now=datetime.now(UTC), state=state)
+    if not past.count:
+        return
+    rows = ", ".join(str(row) for row in past.first_rows)
+    raise FileProblemsError(
+        f"{counted(past.count, f'{state} job')} of batch {batch.batch_id}, {batch.name}, should have been sent "
+        f"before now (rows {rows}{', …' if past.count > len(past.first_rows) else ''}).",
+        problems=(),
+        count=past.count,
+        remedy="Nothing was sent. Give those rows a new scheduledDate in the file and send it, or add "
+        "--allow-past-date to send them now.",
+    )
+
+
+@contextlib.contextmanager
+def _interruptible(told: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise CommandInterruptedError(told) from None
+
+
 def _refuse_problems(problems: Problems, file: Path, out: Console, choices: Choices, *, skip_invalid: bool) -> None:
     if not problems.count:
         return
@@ -273,7 +320,7 @@ def _ask(choices: Choices, out: Console, jobs: int) -> None:
     try:
         agreed = typer.confirm(f"Send {counted(jobs, 'job')}?", default=False, err=choices.as_json)
     except typer.Abort:
-        raise KeyboardInterrupt from None
+        raise CommandInterruptedError("Interrupted; nothing was sent.") from None
     if not agreed:
         raise NotConfirmedError("Nothing was sent.", remedy="Run the command again when you are ready.")
 
@@ -310,8 +357,11 @@ def _results_path(choices: Choices, file: Path) -> Path:
     return results
 
 
-def _verdict_of(batch: BatchInfo) -> ExitCode:
-    return verdict(batch.balance, None)
+def _nothing_done(batch: BatchInfo | None, choices: Choices) -> ExitCode:
+    code = ExitCode.ALL_SENT if batch is None else verdict(batch.balance, None)
+    if choices.as_json:
+        asjson.write(asjson.untouched(batch, exit_code=code))
+    return code
 
 
 def _base_url(setting: Setting) -> str:
