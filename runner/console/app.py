@@ -6,6 +6,7 @@ Commands are thin: they read flags, and a module of this room does the work. Onl
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -406,6 +407,16 @@ def _ended_cleanly_when_terminated() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+def _flush_what_can_be() -> None:
+    """Python would end with 120 where an output cannot be flushed any more; the run's own code says more."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def main(argv: list[str] | None = None) -> Any:  # noqa: ANN401 - never returns, but for typer's own types
     """Run the command line and end the process with its exit code; no input ends in a traceback."""
     for stream in (sys.stdout, sys.stderr):
@@ -419,6 +430,8 @@ def main(argv: list[str] | None = None) -> Any:  # noqa: ANN401 - never returns,
 
         show_error(make_console(stderr=True), error)
         sys.exit(int(error.exit_code))
+    finally:
+        _flush_what_can_be()
 
 
 if __name__ == "__main__":

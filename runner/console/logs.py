@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TextIO, cast
 
 import structlog
 
@@ -41,7 +42,22 @@ def configure_logs(*, log_format: LogFormat = "auto", verbose: int = 0) -> None:
 
 def _to_stderr(*_names: object) -> structlog.WriteLogger:
     """A logger on whatever stderr is now: a progress bar puts itself in its place, and lines must go above the bar."""
-    return structlog.WriteLogger(sys.stderr)
+    return structlog.WriteLogger(cast("TextIO", _Unfailing(sys.stderr)))
+
+
+class _Unfailing:
+    """A stream whose reader may be gone and whose disk may be full: a run must not end for want of its log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _one_line(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

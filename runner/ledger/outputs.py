@@ -126,23 +126,31 @@ def write_xlsx(file: BinaryIO, names: Sequence[str], pages: Pages) -> None:
         "strings_to_numbers": False,
         "default_date_format": None,
     }
+    try:
+        with xlsxwriter.Workbook(file, options) as workbook:
+            _write_sheet(workbook.add_worksheet("results"), names, pages)
+    except xlsxwriter.exceptions.FileCreateError as error:
+        # What the system said is its first argument; the caller translates that as it does for the other formats.
+        cause = error.args[0] if error.args else None
+        raise cause if isinstance(cause, OSError) else OSError(str(error)) from error
+
+
+def _write_sheet(sheet: Any, names: Sequence[str], pages: Pages) -> None:  # noqa: ANN401 - its library has no types
     numeric = {place for place, name in enumerate(names) if name in NUMBERS or name == LATENCY}
-    with xlsxwriter.Workbook(file, options) as workbook:
-        sheet = workbook.add_worksheet("results")
-        sheet.freeze_panes(1, 0)
-        for place, name in enumerate(names):
-            sheet.write_string(0, place, name)
-        line = 0
-        for page in pages:
-            for values in zip(*with_text_times(names, page), strict=True):
-                line += 1
-                for place, value in enumerate(values):
-                    if value is None:
-                        continue
-                    if place in numeric:
-                        sheet.write_number(line, place, value)
-                    else:
-                        sheet.write_string(line, place, value[:_SHEET_CELL])
+    sheet.freeze_panes(1, 0)
+    for place, name in enumerate(names):
+        sheet.write_string(0, place, name)
+    line = 0
+    for page in pages:
+        for values in zip(*with_text_times(names, page), strict=True):
+            line += 1
+            for place, value in enumerate(values):
+                if value is None:
+                    continue
+                if place in numeric:
+                    sheet.write_number(line, place, value)
+                else:
+                    sheet.write_string(line, place, value[:_SHEET_CELL])
 
 
 def with_text_times(names: Sequence[str], columns: list[list[Any]]) -> list[list[Any]]:
