@@ -31,7 +31,7 @@ demo: setup  ## send a sample file to the sandbox; results are left in demo/
 
 .PHONY: test
 test: setup  ## run the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
 SOAK_SECONDS ?= 600
 .PHONY: soak
