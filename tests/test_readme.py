@@ -105,7 +105,7 @@ def test_make_targets_that_are_named_are_there() -> None:
 
 
 def test_files_that_are_named_are_there() -> None:
-    named = set(re.findall(r"(?:configs|sample_csv|docs|demo)/[\w.]*", README)) | {"CHANGELOG.md"}
+    named = set(re.findall(r"(?:configs|sample_csv|docs|demo)/[\w.-]*", README)) | {"CHANGELOG.md"}
     made_by_make = {name for name in named if name.startswith("demo/")}
     assert [name for name in named - made_by_make if not (ROOT / name).exists()] == []
 

@@ -113,7 +113,7 @@ class Live:
     progress: Progress = field(default_factory=Progress)
     slots: Slots | None = None
     before: Balance | None = None
-    """The books when the run began."""
+    """The books when the run began; set by a caller who has counted them already, else by the run."""
 
 
 async def run_batch(
@@ -145,8 +145,7 @@ async def run_batch(
     """
     live = live if live is not None else Live()
     started = time.monotonic()
-    before = ledger.balance(batch_id)
-    live.before = before
+    before = live.before = live.before or ledger.balance(batch_id)
     if not before.pending and not before.in_doubt:
         return _summary(ledger, batch_id, live, stopped=None, seconds=0.0)
 

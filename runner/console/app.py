@@ -16,6 +16,26 @@ from typing import Annotated, Any
 
 import typer
 
+from runner.console.flags import (
+    AsJson,
+    BatchNumber,
+    Config,
+    DefaultAudience,
+    Delimiter,
+    Encoding,
+    JobFile,
+    LedgerFile,
+    Limit,
+    LogFormat,
+    PastDate,
+    ProblemsFile,
+    RepeatAudience,
+    Results,
+    Sandbox,
+    SkipInvalid,
+    Verbose,
+    Yes,
+)
 from runner.errors import ExitCode, RunnerError
 
 app = typer.Typer(
@@ -28,61 +48,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-JobFile = Annotated[Path, typer.Argument(metavar="FILE", help="The job file: .csv or .parquet.", show_default=False)]
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="TOML",
-        help="The org's configuration; default: SMS_RUNNER_CONFIG, then sms-runner.toml here.",
-        show_default=False,
-    ),
-]
-LedgerFile = Annotated[
-    Path | None,
-    typer.Option("--ledger", metavar="FILE", help="The ledger, instead of the configuration's.", show_default=False),
-]
-Results = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Where the results go (.csv .parquet .xlsx .jsonl); default: beside the input.",
-        show_default=False,
-    ),
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Send without asking; needed where there is no terminal.")]
-Limit = Annotated[int | None, typer.Option(metavar="N", min=1, help="Work on at most N jobs.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to stdout; everything else goes to stderr.")]
-Sandbox = Annotated[bool, typer.Option("--sandbox", help="Rehearse: send to a sandbox, with a ledger of its own.")]
-SkipInvalid = Annotated[bool, typer.Option("--skip-invalid", help="Send the good rows of a file that has bad ones.")]
-DefaultAudience = Annotated[
-    bool,
-    typer.Option("--allow-default-audience", help="Allow a blank contactSourceId: the message's own audience gets it."),
-]
-RepeatAudience = Annotated[
-    bool,
-    typer.Option("--allow-repeat-audience", help="Allow the same message to the same audience at the same time twice."),
-]
-PastDate = Annotated[bool, typer.Option("--allow-past-date", help="Allow scheduled dates that have gone by.")]
-ProblemsFile = Annotated[
-    Path | None,
-    typer.Option("--problems", metavar="FILE", help="Write every problem to a CSV file.", show_default=False),
-]
-Encoding = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="The file's encoding, if it is neither UTF-8 nor UTF-16.", show_default=False),
-]
-Delimiter = Annotated[
-    str | None, typer.Option(metavar="CHAR", help="The file's delimiter; default: sniffed.", show_default=False)
-]
-BatchNumber = Annotated[
-    int | None, typer.Argument(metavar="[BATCH]", help="A batch's number; default: the newest.", show_default=False)
-]
-LogFormat = Annotated[
-    str, typer.Option("--log-format", metavar="FORMAT", help="Logs on stderr: auto, console or json.")
-]
-Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log more; twice: everything.")]
 
 
 def _logs(log_format: str, verbose: int) -> None:
@@ -162,7 +127,8 @@ def send(
     verbose: Verbose = 0,
 ) -> None:
     """Check a job file, show the plan, ask, send, and write the results. Continues what the ledger already knows."""
-    from runner.console.sending import Choices, send_file
+    from runner.console.running import Choices
+    from runner.console.sending import send_file
 
     _logs(log_format, verbose)
     choices = Choices(
@@ -208,7 +174,8 @@ def resume(
     verbose: Verbose = 0,
 ) -> None:
     """Go on with the newest unfinished batch, without its file."""
-    from runner.console.sending import Choices, resume_batch
+    from runner.console.resuming import resume_batch
+    from runner.console.running import Choices
 
     _logs(log_format, verbose)
     choices = Choices(
@@ -239,7 +206,8 @@ def retry(
     verbose: Verbose = 0,
 ) -> None:
     """Make rejected jobs pending again and send them."""
-    from runner.console.sending import Choices, retry_batch
+    from runner.console.resuming import retry_batch
+    from runner.console.running import Choices
 
     _logs(log_format, verbose)
     choices = Choices(

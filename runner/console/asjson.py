@@ -7,16 +7,18 @@ import sys
 import unicodedata
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from runner.batch.prepare import Problems
-from runner.batch.run import Summary
 from runner.console.screen import UNSAFE
 from runner.errors import ExitCode
 from runner.ledger.entries import BatchInfo, ScenarioCount
 from runner.model import Balance
+
+if TYPE_CHECKING:  # for annotations only: these are slow to import
+    from runner.batch.prepare import Problems
+    from runner.batch.run import Summary
 
 
 def write(value: object) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from runner.console import asjson
 from runner.console.screen import counted, make_console, plain, show_batch, show_batches
-from runner.console.setting import org_settings, read_ledger
+from runner.console.setting import chosen_batch, org_settings, read_ledger
 from runner.ledger.results import export
 from runner.ledger.store import Ledger
 from runner.settings import load_settings
@@ -31,8 +31,6 @@ def list_batches(*, config: Path | None, ledger: Path | None, sandbox: bool, as_
 
 def show_one(batch_id: int | None, *, config: Path | None, ledger: Path | None, sandbox: bool, as_json: bool) -> None:
     """Show one batch."""
-    from runner.console.sending import chosen_batch
-
     with read_ledger(org_settings(config, ledger, sandbox=sandbox)) as books:
         batch = chosen_batch(books, batch_id)
         counts = books.scenarios(batch.batch_id)
@@ -45,8 +43,7 @@ def show_one(batch_id: int | None, *, config: Path | None, ledger: Path | None, 
 
 def export_results(out: Path, batch_id: int | None, *, config: Path | None, ledger: Path | None, sandbox: bool) -> None:
     """Write the results of a batch."""
-    from runner.console.checking import refuse_to_replace
-    from runner.console.sending import chosen_batch
+    from runner.console.outputs import refuse_to_replace
 
     with read_ledger(org_settings(config, ledger, sandbox=sandbox)) as books:
         batch = chosen_batch(books, batch_id)

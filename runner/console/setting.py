@@ -14,6 +14,7 @@ from runner.settings import Settings, config_path, load_settings
 
 if TYPE_CHECKING:
     from runner.batch.run import Folders
+    from runner.ledger.entries import BatchInfo
     from runner.ledger.store import Ledger
 
 SANDBOX_SECRET = "sandbox"  # noqa: S105 - what is sent to the sandbox in the place of secrets
@@ -97,3 +98,17 @@ def read_ledger(settings: Settings) -> Ledger:
             remedy="It is made by the first `sms-runner send`; or name another by --ledger.",
         )
     return Ledger.open(settings.ledger_path, org=settings.org, read_only=True)
+
+
+def chosen_batch(ledger: Ledger, batch_id: int | None) -> BatchInfo:
+    """The batch of that number, or the newest.
+
+    Raises:
+        LedgerError: there is none.
+    """
+    if batch_id is not None:
+        return ledger.batch(batch_id)
+    newest = ledger.newest()
+    if newest is None:
+        raise LedgerError("The ledger holds no batch yet.", remedy="`sms-runner send FILE` makes one.")
+    return newest

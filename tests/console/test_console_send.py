@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from console.console_desk import COLUMNS, Desk, job_names, names
 
-from runner.console import sending
+from runner.console import running
 from runner.model import ATTRIBUTES
 from runner.sandbox.catalogue import message_id
 from runner.sandbox.thread import SandboxThread
@@ -286,7 +286,7 @@ def test_an_interrupt_after_the_last_send_does_not_claim_that_nothing_was_sent(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sending, "export", interrupted)
+    monkeypatch.setattr(running, "export", interrupted)
     said = desk.call("send", desk.jobs(2), "--yes")
     assert said.code == 130
     assert "nothing was sent" not in said.words
