@@ -19,8 +19,8 @@ lowest and the highest of these ratios.
 Processor time and memory come from the operating system (`wait4`): user and system time of the program and of all it
 started; the peak of its largest process. The server is a stub that answers from memory, on the same machine and
 therefore on one of its cores; *stub-rate* shows that it is never what limits. It counts sends, so a side that sent too
-few or too many is an error and no result, and it counts bytes, so two sides that did not do the same posts are one
-too. Every run of the runner begins with a ledger that does not exist, on a disk, with its fsync.
+few or too many is an error and no result; of the runner and the bare loop it compares the bytes as well. Every run of
+the runner begins with a ledger that does not exist, on a disk, with its fsync.
 
 Rates are those of sending: sends divided by the time from the first send's arrival at the stub to its last answer. What
 whole programs take, from start to exit, is told beside."""

@@ -129,6 +129,18 @@ def test_rejected_jobs_are_sent_again_by_retry_and_only_those_of_the_scenario(
     assert "contact_source_not_found" in said.words, "what there is to choose from"
 
 
+@pytest.mark.usefixtures("sandbox")
+def test_a_retry_of_what_should_have_been_sent_before_now_changes_nothing(desk: Desk) -> None:
+    extra = {
+        "scheduledDate": ["2001-01-01T00:00:00Z"],
+        "externalSystemReferenceId": ["sandbox:contact_source_not_found"],
+    }
+    assert desk.call("send", desk.jobs(1, extra=extra), "--yes", "--allow-past-date").code == 1
+    said = desk.call("retry", "--yes")
+    assert (said.code, desk.states()["rejected"]) == (3, 1)
+    assert "--allow-past-date" in said.words
+
+
 def test_a_retry_that_could_not_write_its_results_changes_nothing(desk: Desk, sandbox: SandboxThread) -> None:
     wish = ["sandbox:contact_source_not_found"]
     desk.call("send", desk.jobs(1, extra={"externalSystemReferenceId": wish}), "--yes")
