@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from runner.jobs.checks import FileCheck, JobsCheck
 from runner.jobs.faults import ProblemCode
 from runner.ledger.entries import StagedPlan
-from runner.ledger.staging import Staging
-from runner.ledger.store import Ledger
 from runner.model import InvalidRow, Problem
+
+if TYPE_CHECKING:  # for annotations only: a check needs no ledger, and its library takes a quarter of a second
+    from runner.ledger.staging import Staging
+    from runner.ledger.store import Ledger
 
 JobSource = FileCheck | JobsCheck
 
