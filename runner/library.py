@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import structlog
 
+from runner.batch.overdue import refuse_overdue
 from runner.batch.prepare import Checked, JobSource, check_source, prepare
-from runner.batch.run import Folders, Summary, run_batch
+from runner.batch.run import Folders, Summary, in_event_loop, run_batch
 from runner.errors import FileProblemsError, LedgerError
 from runner.jobs.checks import CheckRules, FileCheck, check_jobs
 from runner.ledger.results import read_results
@@ -93,7 +93,7 @@ def send(
             **allowed,
         )
 
-    return anyio.run(run)
+    return in_event_loop(run)
 
 
 async def send_async(
@@ -133,22 +133,31 @@ async def send_async(
         return await _run(ledger, batch_id, settings, limit, folders)
 
 
-def resume(*, settings: Settings, limit: int | None = None, folders: Folders | None = None) -> Summary | None:
+def resume(
+    *,
+    settings: Settings,
+    limit: int | None = None,
+    folders: Folders | None = None,
+    allow_past_date: bool = False,
+) -> Summary | None:
     """Go on with the newest unfinished batch, without its file; None when there is none.
 
     Raises:
+        FileProblemsError: pending jobs should have been sent before now; nothing was sent.
         LedgerBusyError, LedgerError, LedgerWriteError, ConfigurationError: as for `send`.
     """
     with _at_work(settings) as ledger:
         batch = ledger.newest_unfinished()
         if batch is None:
             return None
+        if not allow_past_date:
+            refuse_overdue(ledger, batch, now=datetime.now(UTC))
         batch_id = batch.batch_id
 
         async def run() -> Summary:
             return await _run(ledger, batch_id, settings, limit, folders)
 
-        return anyio.run(run)
+        return in_event_loop(run)
 
 
 def results(*, settings: Settings, batch_id: int | None = None) -> pd.DataFrame:

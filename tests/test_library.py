@@ -123,6 +123,27 @@ def test_a_bad_job_sends_nothing_unless_it_is_skipped(
     assert (summary.balance.sent, summary.balance.invalid, summary.exit_code) == (2, 1, ExitCode.SOME_NOT_SENT)
 
 
+def test_a_resume_does_not_send_unasked_what_should_have_been_sent_before_now(
+    sandbox: GatedSandbox, settings: Settings, folders: Folders
+) -> None:
+    past = [
+        SendJob(
+            message_name=f"Late {number}",
+            published_message_id=MESSAGE,
+            contact_source_id=number,
+            scheduled_date="2001-01-01T00:00:00.000+00:00",
+        )
+        for number in (1, 2)
+    ]
+    send(past, settings=settings, folders=folders, limit=1, allow_past_date=True)
+    with pytest.raises(FileProblemsError, match="before now"):
+        resume(settings=settings, folders=folders)
+    assert sandbox.stats().accepted == 1
+    summary = resume(settings=settings, folders=folders, allow_past_date=True)
+    assert summary is not None
+    assert summary.exit_code == ExitCode.ALL_SENT
+
+
 def test_a_limit_and_resume(sandbox: GatedSandbox, settings: Settings, folders: Folders) -> None:
     summary = send(jobs(5), settings=settings, folders=folders, limit=2)
     assert (summary.exit_code, summary.balance.pending) == (ExitCode.STOPPED_EARLY, 3)

@@ -12,12 +12,13 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import anyio
 import platformdirs
@@ -41,6 +42,8 @@ from runner.settings import Settings
 APP: Final = "acoustic-sms-runner"
 LAST_SIGN_S: Final = 2.0
 """How long before its death a run may have given its last sign of life in the ledger: a beat, and a slow disk."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -114,6 +117,11 @@ class Live:
     slots: Slots | None = None
     before: Balance | None = None
     """The books when the run began; set by a caller who has counted them already, else by the run."""
+
+
+def in_event_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run `main` in an event loop of its own, uvloop's where it is installed, and hand back its result."""
+    return anyio.run(main, backend_options={"use_uvloop": find_spec("uvloop") is not None})
 
 
 async def run_batch(

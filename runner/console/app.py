@@ -5,17 +5,14 @@ Commands are thin: they read flags, and a module of this room does the work. Onl
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import sys
-from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from runner.console.ending import ended_cleanly_when_terminated, flush_what_can_be
 from runner.console.flags import (
     AsJson,
     BatchNumber,
@@ -357,41 +354,13 @@ def _exit(code: ExitCode) -> None:
     raise typer.Exit(int(code))
 
 
-@contextlib.contextmanager
-def _ended_cleanly_when_terminated() -> Iterator[None]:
-    """Outside of a run, which has ways of its own, let SIGTERM and SIGHUP end the process through its `finally`s."""
-
-    def end(_number: int, _frame: object) -> None:
-        sys.exit(int(ExitCode.TERMINATED))
-
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _flush_what_can_be() -> None:
-    """Python would end with 120 where an output cannot be flushed any more; the run's own code says more."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 def main(argv: list[str] | None = None) -> Any:  # noqa: ANN401 - never returns, but for typer's own types
     """Run the command line and end the process with its exit code; no input ends in a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names are of any script, and terminals not
     try:
-        with _ended_cleanly_when_terminated():
+        with ended_cleanly_when_terminated():
             app(args=argv)
     except RunnerError as error:
         from runner.console.screen import make_console, show_error
@@ -399,7 +368,7 @@ def main(argv: list[str] | None = None) -> Any:  # noqa: ANN401 - never returns,
         show_error(make_console(stderr=True), error)
         sys.exit(int(error.exit_code))
     finally:
-        _flush_what_can_be()
+        flush_what_can_be()
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import anyio
-
-from runner.batch.run import Folders, open_api
+from runner.batch.run import Folders, in_event_loop, open_api
 from runner.jobs.checks import FileCheck
 from runner.model import PublishedMessage
 from runner.settings import Settings
@@ -22,7 +20,7 @@ def published(settings: Settings) -> list[PublishedMessage]:
         async with open_api(settings, Folders.of_user()) as api:
             return await api.published.messages()
 
-    return anyio.run(ask)
+    return in_event_loop(ask)
 
 
 def unpublished(source: FileCheck, settings: Settings) -> dict[str, int]:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from runner.batch.overdue import refuse_overdue
 from runner.batch.run import verdict
 from runner.console import asjson
 from runner.console.running import Choices, ask, at_work, estimate, finish, results_path
 from runner.console.screen import counted, duration, make_console, plain
 from runner.console.setting import Setting, chosen_batch, opened
-from runner.errors import ConfigurationError, ExitCode, FileProblemsError
+from runner.errors import ConfigurationError, ExitCode
 from runner.ledger.entries import BatchInfo
 from runner.ledger.store import Ledger
 from runner.model import JobState, Scenario
@@ -59,7 +60,7 @@ def retry_batch(choices: Choices, *, batch_id: int | None, scenario: str | None,
         setting.settings.credentials()
         results_path(choices, Path(batch.source))  # what can go wrong goes wrong before anything is made pending
         if not allow_past_date:
-            _refuse_past_dates(ledger, batch, JobState.REJECTED)
+            refuse_overdue(ledger, batch, now=datetime.now(UTC), state=JobState.REJECTED)
         out.print(
             f"Batch {batch.batch_id}, {plain(batch.name)}: {counted(rejected, 'rejected job')} to be tried again."
         )
@@ -84,7 +85,7 @@ def _go_on(
     results = results_path(choices, Path(batch.source))
     books = batch.balance
     if not allow_past_date:
-        _refuse_past_dates(ledger, batch, JobState.PENDING)
+        refuse_overdue(ledger, batch, now=datetime.now(UTC))
     todo = books.pending + books.in_doubt
     seconds = estimate(ledger, todo, setting, choices)
     if not asked:
@@ -95,22 +96,6 @@ def _go_on(
         )
         ask(choices, out, min(todo, choices.limit or todo))
     return finish(ledger, batch.batch_id, setting, choices, out, results, before=books)
-
-
-def _refuse_past_dates(ledger: Ledger, batch: BatchInfo, state: JobState) -> None:
-    """Raise `FileProblemsError` if jobs of the batch in this state should have been sent before now."""
-    past = ledger.past_dates(batch.batch_id, now=datetime.now(UTC), state=state)
-    if not past.count:
-        return
-    rows = ", ".join(str(row) for row in past.first_rows)
-    raise FileProblemsError(
-        f"{counted(past.count, f'{state} job')} of batch {batch.batch_id}, {batch.name}, should have been sent "
-        f"before now (rows {rows}{', …' if past.count > len(past.first_rows) else ''}).",
-        problems=(),
-        count=past.count,
-        remedy="Nothing was sent. Give those rows a new scheduledDate in the file and send it, or add "
-        "--allow-past-date to send them now.",
-    )
 
 
 def _nothing_done(batch: BatchInfo | None, choices: Choices) -> ExitCode:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import anyio
 import typer
 from rich.console import Console
 
-from runner.batch.run import Live, Summary, run_batch
+from runner.batch.run import Live, Summary, in_event_loop, run_batch
 from runner.console import asjson
 from runner.console.progress import watched
 from runner.console.screen import counted, make_console, show_error, show_summary
@@ -139,15 +138,7 @@ def _run(ledger: Ledger, batch_id: int, setting: Setting, choices: Choices, err:
         )
 
     with watched(live, err, limit=choices.limit):
-        return anyio.run(run, backend_options={"use_uvloop": _has_uvloop()})
-
-
-def _has_uvloop() -> bool:
-    try:
-        import uvloop  # noqa: F401 - only whether it is there
-    except ImportError:
-        return False
-    return True
+        return in_event_loop(run)
 
 
 def _write_results(ledger: Ledger, batch_id: int, results: Path, err: Console) -> bool:

@@ -44,9 +44,10 @@ def send_file(
         source = open_source(file, setting.settings, flags)
         results = results_path(choices, file)
         refuse_to_replace(file, problems_path)
-        with at_work(setting) as ledger, ProblemsFile.writing(problems_path) as sink:
+        with at_work(setting) as ledger:
             with (
                 interruptible("Interrupted; nothing was sent."),
+                ProblemsFile.writing(problems_path) as sink,
                 prepare(
                     ledger,
                     source,
