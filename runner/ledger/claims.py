@@ -32,14 +32,15 @@ def claimed_job(cells: Sequence[Any], *, doubted: bool) -> ClaimedJob:
     )
 
 
-def outcome_cells(result: JobResult, *, now_ms: int) -> tuple[object, ...]:
-    """The cells of a result, in the order of `statements.OUTCOME`.
+def result_cells(result: JobResult, *, now_ms: int) -> tuple[object, ...]:
+    """The cells of a result, in the order of `statements.RESULT`.
 
     Plain text instead of members of an enumeration: the driver would look for an adapter of each.
     """
     doubtful = result.state is JobState.IN_DOUBT
     ended = result.finished_at if result.finished_at is not None else now_ms
     return (
+        result.job_id,
         result.state.value,
         result.attempts,
         result.send_id,

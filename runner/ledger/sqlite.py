@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, cast
@@ -46,6 +46,12 @@ CLUSTERED: Final[Mapping[str, Any]] = {"sqlite_with_rowid": False}
 
 json_object: Final = func.json_object
 """`json_object('key', value, ...)`: a JSON text made in the database."""
+
+
+def json_rows(columns: Iterable[ColumnElement[Any]]) -> ColumnElement[str]:
+    """All rows of a query as one JSON text, an array of arrays, so that the driver fetches once and not row by row."""
+    return func.json_group_array(func.json_array(*columns))
+
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _APPLICATION_ID: Final = 0x534D5352
@@ -262,6 +268,11 @@ def hot_text(statement: Executable, *, order: Sequence[str]) -> str:
     return str(compiled)
 
 
+def changed(cursor: Cursor) -> int:
+    """How many rows the last statement has changed: `rowcount`, which the driver leaves out for one that is a CTE."""
+    return int(cursor.execute("SELECT changes()").fetchone()[0])
+
+
 def _require_version() -> None:
     if sqlite3.sqlite_version_info < _OLDEST:
         raise LedgerError(
@@ -323,3 +334,8 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def driver_cursor(connection: Connection) -> Cursor:
+    """The driver's own cursor, for statements from `hot_text` inside the transaction that `connection` has begun."""
+    return cast("sqlite3.Connection", connection.connection.driver_connection).cursor()

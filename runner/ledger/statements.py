@@ -2,7 +2,9 @@
 
 Core spends tens of microseconds on each execution of a statement object and turns every row into a dictionary. Here
 the text is taken from it once, and the driver is handed plain tuples in the order that `hot_text` verified.
-Inserts go many rows to a statement, which saves most of what SQLite spends on starting and ending one.
+Many rows go to one statement. That saves most of what SQLite spends on starting and ending one, and above all the
+changes of hands: the driver gives up Python's lock around each step of a statement, and where ten workers are busy on
+the event loop's thread, getting it back costs more than the step itself.
 """
 
 from __future__ import annotations
@@ -12,12 +14,29 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Table, bindparam, func, insert, literal_column, null, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    column,
+    func,
+    insert,
+    literal_column,
+    null,
+    select,
+    update,
+    values,
+)
 
 from runner.ledger.schema import HISTORY, IS_IN_DOUBT, IS_PENDING, JOBS, LAST_ATTEMPT, PAYLOAD, ROWS, RUNS
-from runner.ledger.sqlite import hot_text, insert_unless_known
+from runner.ledger.sqlite import Cursor, changed, hot_text, insert_unless_known, json_rows
 from runner.model import JobState
 
+_RESULTS_PER_UPDATE: Final = (8, 64)
 _ROWS_PER_INSERT: Final = 32
 _NAMES_PER_QUERY: Final = 250
 _NAME: Final = PAYLOAD.index("message_name")
@@ -42,6 +61,9 @@ OUTCOME: Final = (
 )
 """Columns that a result sets, in the order of its cells."""
 
+RESULT: Final = ("job", *OUTCOME)
+"""The cells of a result: whose it is, and what it sets."""
+
 KNOWN: Final = (
     *(JOBS.c[name] for name in PAYLOAD),
     JOBS.c.id,
@@ -58,6 +80,8 @@ KNOWN: Final = (
 
 CLAIM: Final = (JOBS.c.id, JOBS.c.row, *(JOBS.c[name] for name in PAYLOAD), JOBS.c.attempts, JOBS.c.first_attempt_at)
 """Columns of a claim, in the order of its cells."""
+
+_NO_RESULT: Final = (None,) * len(RESULT)
 
 
 class BulkInsert:
@@ -151,34 +175,40 @@ class Statements:
         statement = insert(HISTORY).values({name: bindparam(name) for name in columns})
         return hot_text(statement, order=columns)
 
+    def record(self, cursor: Cursor, run_id: int, results: Sequence[tuple[object, ...]]) -> int:
+        """Writes results, cells as in `RESULT`; how many. Touches nothing that this run has not claimed."""
+        recorded = 0
+        for start in range(0, len(results), _RESULTS_PER_UPDATE[-1]):
+            group = results[start : start + _RESULTS_PER_UPDATE[-1]]
+            size = next(size for size in _RESULTS_PER_UPDATE if size >= len(group))
+            # The text is for so many results; one for no job changes nothing.
+            cells = [*chain.from_iterable(group), *_NO_RESULT * (size - len(group)), run_id]
+            recorded += changed(cursor.execute(self._record[size], cells))
+        return recorded
+
     @cached_property
-    def record(self) -> str:
-        """A result: cells as in `OUTCOME`, then job and run. Touches nothing that this run has not claimed."""
-        statement = (
-            update(JOBS)
-            .where(JOBS.c.id == bindparam("job"), JOBS.c.run_id == bindparam("run"), IS_IN_DOUBT)
-            .ordered_values(*((JOBS.c[name], bindparam(name)) for name in OUTCOME))
-        )
-        return hot_text(statement, order=(*OUTCOME, "job", "run"))
+    def _record(self) -> dict[int, str]:
+        return {size: _record_text(size) for size in _RESULTS_PER_UPDATE}
+
+    @cached_property
+    def claimable(self) -> str:
+        """The jobs that `claim` would claim: batch, how many at most. One JSON text of rows with the cells of `CLAIM`.
+
+        Rows come in any order.
+        """
+        wanted = _wanted(CLAIM).subquery()
+        statement = select(json_rows(wanted.c[column.name] for column in CLAIM))
+        return hot_text(statement, order=("batch", "claim"))
 
     @cached_property
     def claim(self) -> str:
-        """Claims for a run: run, batch, how many at most. Returns the cells of `CLAIM`, in any order."""
-        # The offset is there because SQLite's dialect would bind one of its own.
-        wanted = (
-            select(JOBS.c.id)
-            .where(JOBS.c.batch_id == bindparam("batch"), IS_PENDING)
-            .order_by(JOBS.c.row)
-            .limit(bindparam("claim"))
-            .offset(literal_column("0"))
-        )
+        """Claims for a run: run, batch, how many at most."""
         statement = (
             update(JOBS)
-            .where(JOBS.c.id.in_(wanted))
+            .where(JOBS.c.id.in_(_wanted([JOBS.c.id])))
             .ordered_values(
                 (JOBS.c.state, literal_column(f"'{JobState.IN_DOUBT.value}'")), (JOBS.c.run_id, bindparam("run"))
             )
-            .returning(*CLAIM)
         )
         return hot_text(statement, order=("run", "batch", "claim"))
 
@@ -213,6 +243,31 @@ class Statements:
             .values(run_id=bindparam("run"), doubt_since=func.coalesce(JOBS.c.doubt_since, sign_of_life))
         )
         return hot_text(statement, order=("run", "job"))
+
+
+def _wanted(columns: Sequence[Column[Any]]) -> Select[Any]:
+    """The next pending jobs of a batch, in row order."""
+    # The offset is there because SQLite's dialect would bind one of its own.
+    return (
+        select(*columns)
+        .where(JOBS.c.batch_id == bindparam("batch"), IS_PENDING)
+        .order_by(JOBS.c.row)
+        .limit(bindparam("claim"))
+        .offset(literal_column("0"))
+    )
+
+
+def _record_text(size: int) -> str:
+    """An update by a table of `size` results: cells as in `RESULT`, one result after the other, then the run."""
+    columns = [column("job", BigInteger), *(column(name, JOBS.c[name].type) for name in OUTCOME)]
+    rows = [tuple(bindparam(f"{cell.name}_{i}", type_=cell.type) for cell in columns) for i in range(size)]
+    results = values(*columns, name="results").data(rows).cte("results")
+    statement = (
+        update(JOBS)
+        .where(JOBS.c.id == results.c.job, JOBS.c.run_id == bindparam("run"), IS_IN_DOUBT)
+        .ordered_values(*((JOBS.c[name], results.c[name]) for name in OUTCOME))
+    )
+    return hot_text(statement, order=[*(f"{name}_{i}" for i in range(size) for name in RESULT), "run"])
 
 
 STATEMENTS: Final = Statements()

@@ -15,11 +15,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final, Self
 
+import orjson
 from sqlalchemy import insert, select, update
 
 from runner.errors import LedgerError
 from runner.ledger.books import batch_row
-from runner.ledger.claims import claimed_job, doubt_detail, outcome_cells
+from runner.ledger.claims import claimed_job, doubt_detail, result_cells
 from runner.ledger.entries import ClaimedJob, DoubtfulJob, JobResult
 from runner.ledger.lock import hold_run_lock
 from runner.ledger.opening import open_ledger, program_version
@@ -144,9 +145,7 @@ class Ledger(LedgerReader):
                 self._record(cursor, run_id, results, now_ms)
             claimed: list[ClaimedJob] = []
             if claim > 0:
-                cursor.execute(STATEMENTS.claim, (run_id, batch_id, claim))
-                claimed = [claimed_job(cells, doubted=False) for cells in cursor.fetchall()]
-                claimed.sort(key=_BY_ROW)
+                claimed = self._claim(cursor, run_id, batch_id, claim)
             cursor.execute(STATEMENTS.beat, (now_ms, run_id))
         return claimed
 
@@ -210,9 +209,22 @@ class Ledger(LedgerReader):
                 batch_row(connection, batch_id)
             return make_retryable(connection, batch_id=batch_id, scenario=scenario, now_ms=now_ms)
 
+    def _claim(self, cursor: Cursor, run_id: int, batch_id: int, most: int) -> list[ClaimedJob]:
+        found = orjson.loads(cursor.execute(STATEMENTS.claimable, (batch_id, most)).fetchone()[0])
+        if not found:
+            return []
+        changed = cursor.execute(STATEMENTS.claim, (run_id, batch_id, most)).rowcount
+        if changed != len(found):
+            raise LedgerError(
+                f"{changed} jobs were claimed where {len(found)} were to be.",
+                cause="The ledger's indexes may be damaged.",
+                remedy="Look at the batch with `sms-runner show` before sending again.",
+            )
+        return sorted((claimed_job(cells, doubted=False) for cells in found), key=_BY_ROW)
+
     def _record(self, cursor: Cursor, run_id: int, results: Sequence[JobResult], now_ms: int) -> None:
-        cells = [(*outcome_cells(result, now_ms=now_ms), result.job_id, run_id) for result in results]
-        recorded = cursor.executemany(STATEMENTS.record, cells).rowcount
+        cells = [result_cells(result, now_ms=now_ms) for result in results]
+        recorded = STATEMENTS.record(cursor, run_id, cells)
         if recorded != len(cells):
             raise LedgerError(
                 f"{len(cells) - recorded} of {len(cells)} results are for jobs that this run has not claimed.",
