@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
 import anyio
 import structlog
@@ -32,6 +32,10 @@ from runner.errors import ApiError, TokenRefusedError
 from runner.ledger.entries import ClaimedJob
 from runner.model import JobState, NotConnected, Outcome, Refused, Scenario, SendJob, Unauthorized, Unknown
 from runner.settings import Sending
+
+_NOT_PROCESSED: Final = (RenewToken, StopRun, WaitAndRetry)
+"""Steps after an attempt that the API surely did nothing about. Tuples, as a union would be made anew for each job."""
+_TELLS_NOTHING_OF_TOKEN: Final = (Unauthorized, NotConnected, Unknown)
 
 log = structlog.get_logger()
 
@@ -285,10 +289,10 @@ class Loop:
             max_attempts=self._sending.max_attempts,
             token_is_fresh=attempted.began_at >= self._unproven.get(token, math.inf),
         )
-        if self._unproven and not isinstance(outcome, Unauthorized | NotConnected | Unknown):
+        if self._unproven and not isinstance(outcome, _TELLS_NOTHING_OF_TOKEN):
             self._unproven.pop(token, None)
         attempted.doubted = attempted.doubted or isinstance(outcome, Unknown)
-        if not isinstance(step, RenewToken | StopRun | WaitAndRetry):
+        if not isinstance(step, _NOT_PROCESSED):
             attempted.attempts += 1
         if (stop := self._breakers.observe(outcome, step, now=self._now())) is not None:
             self.stop(stop)

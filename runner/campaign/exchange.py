@@ -29,6 +29,7 @@ import structlog
 from yarl import URL
 
 from runner.campaign.answers import ANSWER_LIMIT, Reading, decompressed, read, retry_after_of
+from runner.campaign.deadlines import Deadline, Deadlines
 from runner.campaign.network import (
     DNS_CACHE_S,
     KEEPALIVE_S,
@@ -46,6 +47,8 @@ CONNECT_LIMIT_S: Final = 10.0
 a time-out while connecting surely sent nothing, and only the connection's own time-out can say that it was one."""
 BAD_GATEWAY: Final = 502
 GATEWAY_TIMEOUT: Final = 504
+
+_NOT_READ: Final = Reading()
 
 log = structlog.get_logger()
 
@@ -134,8 +137,9 @@ class Exchange:
         self._slots = slots
         self._settle_s = settle_s
         self._slowest_send_s: float | None = None
+        self._deadlines = Deadlines(timeout_s)
         self._timeout = aiohttp.ClientTimeout(
-            total=timeout_s,
+            total=None,  # see `deadlines`
             connect=min(CONNECT_LIMIT_S, timeout_s / 2),
             ceil_threshold=float("inf"),  # rounded to whole seconds, the two could fall together
         )
@@ -168,6 +172,7 @@ class Exchange:
     ) -> None:
         if self._session is not None:
             session, self._session = self._session, None
+            self._deadlines.close()
             await session.close()
 
     async def ask(
@@ -195,29 +200,34 @@ class Exchange:
             raise RuntimeError("used outside its context")
         async with self._slots.hold() if slot is None else slot as held:
             started = time.perf_counter()
+            deadline = self._deadlines.start()
             try:
-                response = await session.request(
-                    method,
-                    url,
-                    headers=headers,
-                    data=data,
-                    allow_redirects=False,
-                    proxy=self._proxy_url,
-                    proxy_headers=self._proxy_headers,
-                )
-            except CancelledError:
-                held.linger(self._settle_s)
-                raise
-            except Exception as error:  # noqa: BLE001 - uvloop and the parser have errors of their own; see _no_answer
-                return self._no_answer(error, held, started)
-            try:
-                return await self._answer(response, held, started)
+                try:
+                    response = await session.request(
+                        method,
+                        url,
+                        headers=headers,
+                        data=data,
+                        allow_redirects=False,
+                        proxy=self._proxy_url,
+                        proxy_headers=self._proxy_headers,
+                    )
+                except CancelledError:
+                    if deadline.has_passed():
+                        return self._no_answer(TimeoutError(), held, started)
+                    raise
+                except Exception as error:  # noqa: BLE001 - uvloop and the parser have errors of their own
+                    return self._no_answer(error, held, started)
+                try:
+                    return await self._answer(response, held, started, deadline)
+                finally:
+                    # Back to the pool if it was read to its end, else closed.
+                    response.release()
             except CancelledError:
                 held.linger(self._settle_s)
                 raise
             finally:
-                # Back to the pool if it was read to its end, else closed.
-                response.release()
+                self._deadlines.end(deadline)
 
     def _no_answer(self, error: Exception, held: HeldSlot, started: float) -> NoAnswer | NotConnected:
         """From what aiohttp raised before an answer began.
@@ -236,18 +246,22 @@ class Exchange:
                 return NotConnected(message=failure_text(error))
             case TimeoutError():
                 held.linger(self._settle_s)
-                why, message = Scenario.TIMED_OUT, f"no answer within {self._timeout.total:g} s"
+                why, message = Scenario.TIMED_OUT, f"no answer within {self._deadlines.timeout_s:g} s"
             case _:
                 held.linger(self._until_answered_s())
                 why, message = Scenario.CONNECTION_LOST, failure_text(error)
         return NoAnswer(why=why, message=message, latency_ms=_ms_since(started))
 
-    async def _answer(self, response: aiohttp.ClientResponse, held: HeldSlot, started: float) -> Answer | CutAnswer:
+    async def _answer(
+        self, response: aiohttp.ClientResponse, held: HeldSlot, started: float, deadline: Deadline
+    ) -> Answer | CutAnswer:
         status = response.status
         try:
             # A 101 has no body but a connection that stays open, and 1xx is nothing the API says.
             body = await _read(response.content) if status >= 200 else b""  # noqa: PLR2004 - 1xx
-        except TimeoutError:
+        except CancelledError:
+            if not deadline.has_passed():
+                raise
             held.linger(self._settle_s)
             return self._cut(response, held, started, Scenario.TIMED_OUT, "the answer did not end in time")
         except Exception as error:  # noqa: BLE001 - not all errors of aiohttp's parser are of its own family
@@ -265,7 +279,7 @@ class Exchange:
                 why = "the answer's compression cannot be read"
                 return self._cut(response, held, started, Scenario.UNREADABLE_RESPONSE, why)
         latency_ms = _ms_since(started)
-        reading = Reading()
+        reading = _NOT_READ
         if status >= 400:  # noqa: PLR2004 - 4xx, 5xx
             reading = read(body, _charset(response))
             self._learn(status, reading.text, held)
@@ -311,7 +325,8 @@ class Exchange:
 
 async def _read(content: aiohttp.StreamReader) -> bytes | None:
     """The whole body; None as soon as it is longer than `ANSWER_LIMIT`."""
-    body = await content.readany()
+    # It has mostly come together with the head.
+    body = content.read_nowait() if content.is_eof() else await content.readany()
     if content.at_eof():
         return body if len(body) <= ANSWER_LIMIT else None
     parts = [body]

@@ -28,7 +28,7 @@ from ledger.ledger_rows import (
 from runner.errors import ExitCode, LedgerBusyError, LedgerError, LedgerWriteError
 from runner.ledger.entries import MESSAGE_LIMIT
 from runner.ledger.store import Ledger
-from runner.model import Balance, Evidence, JobState, Scenario
+from runner.model import INT32_MAX, INT64_MAX, INT64_MIN, Balance, Evidence, JobState, Scenario
 
 SENT, REJECTED, IN_DOUBT, PENDING = JobState.SENT, JobState.REJECTED, JobState.IN_DOUBT, JobState.PENDING
 
@@ -46,6 +46,39 @@ def test_claims_come_in_row_order_and_are_in_doubt_on_disk_before_turn_returns(l
     rest = ledger.turn(run_id, results=[sent(one) for one in first], batch_id=batch_id, claim=9, now_ms=2_000)
     assert [claim.job.message_name for claim in rest] == ["c", "b", "a"]
     assert ledger.turn(run_id, results=[], batch_id=batch_id, claim=9, now_ms=2_000) == []
+
+
+def test_a_claim_hands_out_a_job_byte_for_byte(ledger: Ledger) -> None:
+    odd = [
+        job(name, external_system_name=name, folder=name, contact_source_id=contact, pre_blocking_hours=hours)
+        for name, contact, hours in (
+            (" quotes \" and ' and \\ ", INT64_MAX, 0),
+            ("lines\r\nand\ttabs\x01\x1f\x7f", INT64_MIN, INT32_MAX),
+            ("Köln Ωmega 中文 🎉 e\u0301 \u2028", 9_007_199_254_740_993, None),
+            ('{"json": [1, null]}', None, 24),
+            ("[]", 1, 1),
+            ("null", 0, 1),
+        )
+    ]
+    batch_id = stage(ledger, chunk(odd)).batch_id
+    claimed = ledger.turn(start(ledger, batch_id), results=[], batch_id=batch_id, claim=99, now_ms=2_000)
+    assert [claim.job for claim in claimed] == odd
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 64, 65, 200])
+def test_a_turn_records_as_many_results_as_there_are(ledger: Ledger, count: int) -> None:
+    batch_id = stage(ledger, chunk(jobs(*(f"job {number}" for number in range(count + 1))))).batch_id
+    run_id = start(ledger, batch_id)
+    *done, left = claim_all(ledger, batch_id, run_id)
+    outcomes = [sent(claim, send_id=str(claim.job_id)) for claim in done]
+    ledger.turn(run_id, results=outcomes, batch_id=batch_id, claim=0, now_ms=2_100)
+    assert ledger.balance(batch_id) == Balance(rows=count + 1, sent=count, in_doubt=1)
+    (pages,) = ledger.result_pages(batch_id, size=1_000)
+    assert [cells[2] for cells in pages] == [*(str(claim.job_id) for claim in done), None]
+    twice = [*(sent(claim) for claim in done), sent(left)]
+    with pytest.raises(LedgerError, match=f"^{count} of {count + 1} results"):
+        ledger.turn(run_id, results=twice, batch_id=batch_id, claim=0, now_ms=2_200)
+    assert ledger.balance(batch_id).in_doubt == 1
 
 
 def test_every_outcome_is_kept_as_it_was_recorded(ledger: Ledger) -> None:
