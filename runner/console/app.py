@@ -33,6 +33,7 @@ from runner.console.flags import (
     Verbose,
     Yes,
 )
+from runner.console.loading import loading
 from runner.errors import ExitCode, RunnerError
 
 app = typer.Typer(
@@ -48,7 +49,8 @@ app = typer.Typer(
 
 
 def _logs(log_format: str, verbose: int) -> None:
-    from runner.console.logs import configure_logs
+    with loading():
+        from runner.console.logs import configure_logs
 
     if log_format not in ("auto", "console", "json"):
         raise typer.BadParameter("auto, console or json", param_hint="--log-format")
@@ -72,7 +74,8 @@ def check(
     verbose: Verbose = 0,
 ) -> None:
     """Show every problem of a job file; nothing is sent, and no configuration is needed."""
-    from runner.console.checking import check_file
+    with loading():
+        from runner.console.checking import check_file
 
     _logs(log_format, verbose)
     _exit(
@@ -124,8 +127,9 @@ def send(
     verbose: Verbose = 0,
 ) -> None:
     """Check a job file, show the plan, ask, send, and write the results. Continues what the ledger already knows."""
-    from runner.console.running import Choices
-    from runner.console.sending import send_file
+    with loading():
+        from runner.console.running import Choices
+        from runner.console.sending import send_file
 
     _logs(log_format, verbose)
     choices = Choices(
@@ -171,8 +175,9 @@ def resume(
     verbose: Verbose = 0,
 ) -> None:
     """Go on with the newest unfinished batch, without its file."""
-    from runner.console.resuming import resume_batch
-    from runner.console.running import Choices
+    with loading():
+        from runner.console.resuming import resume_batch
+        from runner.console.running import Choices
 
     _logs(log_format, verbose)
     choices = Choices(
@@ -203,8 +208,9 @@ def retry(
     verbose: Verbose = 0,
 ) -> None:
     """Make rejected jobs pending again and send them."""
-    from runner.console.resuming import retry_batch
-    from runner.console.running import Choices
+    with loading():
+        from runner.console.resuming import retry_batch
+        from runner.console.running import Choices
 
     _logs(log_format, verbose)
     choices = Choices(
@@ -218,7 +224,8 @@ def batches(
     *, config: Config = None, ledger: LedgerFile = None, sandbox: Sandbox = False, as_json: AsJson = False
 ) -> None:
     """List the batches of the ledger; safe while a run is going on."""
-    from runner.console.looking import list_batches
+    with loading():
+        from runner.console.looking import list_batches
 
     _logs("auto", 0)
     list_batches(config=config, ledger=ledger, sandbox=sandbox, as_json=as_json)
@@ -234,7 +241,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one batch: its sums, its scenarios and what to do next; safe while a run is going on."""
-    from runner.console.looking import show_one
+    with loading():
+        from runner.console.looking import show_one
 
     _logs("auto", 0)
     show_one(batch, config=config, ledger=ledger, sandbox=sandbox, as_json=as_json)
@@ -250,7 +258,8 @@ def export(
     sandbox: Sandbox = False,
 ) -> None:
     """Write the results of a batch to a file, in the job file's order."""
-    from runner.console.looking import export_results
+    with loading():
+        from runner.console.looking import export_results
 
     _logs("auto", 0)
     export_results(out, batch, config=config, ledger=ledger, sandbox=sandbox)
@@ -261,7 +270,8 @@ def messages(
     *, config: Config = None, as_json: AsJson = False, log_format: LogFormat = "auto", verbose: Verbose = 0
 ) -> None:
     """List the org's published messages."""
-    from runner.console.looking import list_messages
+    with loading():
+        from runner.console.looking import list_messages
 
     _logs(log_format, verbose)
     list_messages(config=config, as_json=as_json)
@@ -287,7 +297,8 @@ def sandbox(
     faults: Annotated[bool, typer.Option("--faults", help="List the kinds of faults and end.")] = False,
 ) -> None:
     """Serve a Campaign API on loopback, for rehearsals and tests, until interrupted."""
-    from runner.console.sandboxing import list_faults, serve
+    with loading():
+        from runner.console.sandboxing import list_faults, serve
 
     _logs("auto", 0)
     if faults:
@@ -319,7 +330,8 @@ def rehearse(
     as_json: AsJson = False,
 ) -> None:
     """Run a file through a set of bad days at the sandbox, kills included, and print the proof."""
-    from runner.console.rehearsing import rehearse as rehearse_file
+    with loading():
+        from runner.console.rehearsing import rehearse as rehearse_file
 
     _logs("auto", 0)
     chosen = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,16 +38,24 @@ def send_file(
         RunnerError: nothing was sent, or the ledger could not be written.
     """
     out = make_console(stderr=choices.as_json)
-    with opened(
-        choices.config, choices.ledger, sandbox=choices.sandbox, faults=choices.faults, latency_ms=choices.latency_ms
-    ) as setting:
-        setting.settings.credentials()
-        source = open_source(file, setting.settings, flags)
-        results = results_path(choices, file)
-        refuse_to_replace(file, problems_path)
-        with at_work(setting) as ledger:
+    with (
+        opened(
+            choices.config,
+            choices.ledger,
+            sandbox=choices.sandbox,
+            faults=choices.faults,
+            latency_ms=choices.latency_ms,
+        ) as setting,
+        contextlib.ExitStack() as held,
+    ):
+        # The ledger outlives this block, but is taken in it: a Ctrl-C in that very moment must be told of as well.
+        with interruptible("Interrupted; nothing was sent."):
+            setting.settings.credentials()
+            source = open_source(file, setting.settings, flags)
+            results = results_path(choices, file)
+            refuse_to_replace(file, problems_path)
+            ledger = held.enter_context(at_work(setting))
             with (
-                interruptible("Interrupted; nothing was sent."),
                 ProblemsFile.writing(problems_path) as sink,
                 prepare(
                     ledger,
@@ -66,7 +75,7 @@ def send_file(
                 if prepared.plan.to_send:
                     ask(choices, out, min(prepared.plan.to_send, choices.limit or prepared.plan.to_send))
                 batch_id = prepared.commit()
-            return finish(ledger, batch_id, setting, choices, out, results)
+        return finish(ledger, batch_id, setting, choices, out, results)
 
 
 def _refuse_problems(problems: Problems, file: Path, out: Console, choices: Choices, *, skip_invalid: bool) -> None:

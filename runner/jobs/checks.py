@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from runner.errors import ConfigurationError, JobFileError
 from runner.jobs import dates
+from runner.jobs.ahead import one_ahead
 from runner.jobs.assess import Asked, Assessment, Guards
 from runner.jobs.buffers import TEXT
 from runner.jobs.faults import WORDINGS
@@ -183,7 +184,7 @@ class FileCheck(_Check):
 
     def _read(self, digest: Digest) -> Iterator[Rows]:
         try:
-            yield from self._source.batches(digest)
+            yield from one_ahead(self._source.batches(digest))
         except OSError as error:
             raise unreadable(self._path, error) from error
 

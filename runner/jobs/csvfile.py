@@ -8,7 +8,7 @@ rewritten with every cell quoted, so that the csv module's reading of them holds
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -67,7 +67,7 @@ class CsvSource:
             self._delimiter, headers = self._read_header(file, named, columns)
         self.columns: Columns = match(headers, columns=columns, defaults=defaults)
 
-    def batches(self, digest: Digest) -> Iterator[Rows]:
+    def batches(self, digest: Digest) -> Generator[Rows]:
         """All rows, at most `chunk_rows` at a time; the header is row 1, a quoted line break does not count."""
         splitter = Splitter(self._delimiter)
         try:

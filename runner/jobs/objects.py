@@ -6,7 +6,7 @@ said in the same way. Rows count from 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -44,7 +44,7 @@ class ObjectSource:
         headers = list(dict.fromkeys(header for job in self._jobs for header in job))
         self.columns = match(headers or list(REQUIRED_ATTRIBUTES), columns=columns, defaults=defaults)
 
-    def batches(self, digest: Digest) -> Iterator[Rows]:
+    def batches(self, digest: Digest) -> Generator[Rows]:
         """All rows; the digest is taken over their cells, since there are no bytes of a file."""
         headers = self.columns.headers
         for start in range(0, len(self._jobs), self._chunk_rows):

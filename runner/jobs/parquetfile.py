@@ -8,7 +8,7 @@ Columns that are no attribute are only carried through; their values appear as A
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -50,7 +50,7 @@ class ParquetSource:
         width = max((_row_width(metadata.row_group(i)) for i in range(metadata.num_row_groups)), default=1)
         self._batch_rows = max(1, min(chunk_rows, _BATCH_BYTES // max(width, 1)))
 
-    def batches(self, digest: Digest) -> Iterator[Rows]:
+    def batches(self, digest: Digest) -> Generator[Rows]:
         """All rows, at most `chunk_rows` at a time; they count from 1."""
         first = 1
         attributes = set(self.columns.attributes.values())

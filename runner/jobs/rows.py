@@ -7,7 +7,7 @@ of them it was. That is why the same job is judged alike, wherever it comes from
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -61,5 +61,5 @@ class RowSource(Protocol):
     def columns(self) -> Columns:
         """Its headers, and which of them are attributes."""
 
-    def batches(self, digest: Digest) -> Iterator[Rows]:
+    def batches(self, digest: Digest) -> Generator[Rows]:
         """All rows in order, counting every byte into `digest`; raises `JobFileError`."""

@@ -1,4 +1,4 @@
-"""The rules for one cell: which texts each attribute takes, declared as pandera schemas.
+"""The rules for one cell: which texts each attribute takes, declared in one table, `GATES`.
 
 Every rule exists in two forms that say the same. The *gate* looks at a whole column at once and says which cells are
 in order; it is what a million rows pass through. The *explanation* looks at one cell and says which rule it breaks;
@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
-from typing import Any, Final
+from functools import partial
+from typing import Final, TypeAlias
 
 import numpy as np
-import pandas as pd
-import pandera.pandas as pandera
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from runner.jobs.buffers import Arrow, Bools, characters, content, grid, has_byte, sizes, to_objects
+from runner.jobs.buffers import Arrow, Bools, Ints, characters, content, grid, has_byte, sizes, to_objects
 from runner.jobs.faults import CELL_LIMIT, ProblemCode
 from runner.model import EXTERNAL_FIELD_LIMIT, INT32_MAX, INT64_MAX, REQUIRED_ATTRIBUTES
 
 RANGES: Final = {"contactSourceId": (1, INT64_MAX), "preBlockingHours": (0, INT32_MAX)}
 """Attributes that are whole numbers, and where they lie."""
+
+Gate: TypeAlias = Callable[[Arrow], Bools]
 
 _LIMITED: Final = ("externalSystemName", "externalSystemReferenceId")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -62,59 +62,16 @@ def faults(attribute: str, values: Arrow) -> dict[int, ProblemCode]:
     """The places of a string array whose cells break a rule of `attribute`, each with that rule."""
     if not len(values):
         return {}
-    series = pd.Series(pd.arrays.ArrowExtensionArray(values))
-    try:
-        _schema(attribute).validate(series, lazy=True)
-    except pandera.errors.SchemaErrors as errors:
-        stopped = np.zeros(len(values), np.bool_)
-        for error in errors.schema_errors:
-            if not isinstance(error.check_output, pd.Series):  # the gate itself broke: that is no fault of the file
-                raise TypeError(f"the check of {attribute} failed: {error}") from None
-            stopped |= ~error.check_output.to_numpy(np.bool_)
-        return _explained(attribute, values, stopped)
-    return {}
+    stopped = np.zeros(len(values), np.bool_)
+    for gate in GATES[attribute]:
+        stopped |= ~gate(values)
+    return _explained(attribute, values, np.flatnonzero(stopped)) if stopped.any() else {}
 
 
-def _explained(attribute: str, values: Arrow, stopped: Bools) -> dict[int, ProblemCode]:
-    places = np.flatnonzero(stopped)
+def _explained(attribute: str, values: Arrow, places: Ints) -> dict[int, ProblemCode]:
     cells = to_objects(values.take(pa.array(places)))
     found = zip(places.tolist(), (explain(attribute, cell) for cell in cells), strict=True)
     return {place: code for place, code in found if code is not None}
-
-
-@cache
-def _schema(attribute: str) -> Any:  # noqa: ANN401 - pandera has no types of its own
-    """The declared checks of an attribute: one schema each, made once."""
-    return pandera.SeriesSchema(None, checks=[_check(gate) for gate in _gates(attribute)], nullable=False, name=None)
-
-
-def _gates(attribute: str) -> list[Callable[[Arrow], Bools]]:
-    gates: list[Callable[[Arrow], Bools]] = [_sound]
-    if attribute in REQUIRED_ATTRIBUTES:
-        gates.append(_filled)
-    if attribute == "messageName":
-        gates.append(_more_than_spaces)
-    elif attribute == "publishedMessageId":
-        gates.append(_uuids)
-    elif attribute in _LIMITED:
-        gates.append(_within_field_limit)
-    elif attribute in RANGES:
-        low, high = RANGES[attribute]
-        gates.append(lambda values: _whole_numbers(values, low, high))
-    return gates
-
-
-def _check(gate: Callable[[Arrow], Bools]) -> Any:  # noqa: ANN401 - pandera has no types of its own
-    def run(series: pd.Series[Any]) -> pd.Series[bool] | bool:
-        values = pa.array(series)
-        if isinstance(values, pa.ChunkedArray):
-            values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
-        good = gate(values)
-        # A plain True spares pandera the counting; nearly every column of every chunk is all in order.
-        return True if good.all() else pd.Series(good, index=series.index)
-
-    # One failure case is reported at most: pandera would make a sentence of all of them, and `explain` does better.
-    return pandera.Check(run, name=gate.__name__, ignore_na=False, n_failure_cases=1)
 
 
 # The gates. Each takes a string array without nulls and gives one truth per cell; an empty cell passes all but
@@ -161,7 +118,7 @@ def _within_field_limit(values: Arrow) -> Bools:
     return characters(values) <= EXTERNAL_FIELD_LIMIT
 
 
-def _whole_numbers(values: Arrow, low: int, high: int) -> Bools:
+def _whole_numbers(values: Arrow, *, low: int, high: int) -> Bools:
     lengths = sizes(values)
     digits: Bools = pc.ascii_is_decimal(values).to_numpy(zero_copy_only=False)
     safe = digits & (lengths < _INT64_DIGITS)  # fits into 64 bits whatever the digits are
@@ -172,6 +129,22 @@ def _whole_numbers(values: Arrow, low: int, high: int) -> Bools:
     for place in np.flatnonzero(digits & ~safe).tolist():
         good[place] = low <= _bounded_int(values[place].as_py()) <= high
     return good
+
+
+_contact_source: Final = partial(_whole_numbers, low=RANGES["contactSourceId"][0], high=RANGES["contactSourceId"][1])
+_hours: Final = partial(_whole_numbers, low=RANGES["preBlockingHours"][0], high=RANGES["preBlockingHours"][1])
+
+GATES: Final[dict[str, tuple[Gate, ...]]] = {
+    "publishedMessageId": (_sound, _filled, _uuids),
+    "messageName": (_sound, _filled, _more_than_spaces),
+    "contactSourceId": (_sound, _contact_source),
+    "externalSystemName": (_sound, _within_field_limit),
+    "externalSystemReferenceId": (_sound, _within_field_limit),
+    "scheduledDate": (_sound,),  # the others are in `dates`, where they are read
+    "preBlockingHours": (_sound, _hours),
+    "folder": (_sound,),
+}
+"""What the cells of each attribute must pass, all of it."""
 
 
 def _bounded_int(digits: str) -> int:

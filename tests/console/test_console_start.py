@@ -12,7 +12,7 @@ from console.console_desk import PATIENCE_S, Desk
 from runner.sandbox.faults import FaultKind
 from runner.sandbox.thread import SandboxThread
 
-SLOW = {"pandas", "sqlalchemy", "aiohttp", "pyarrow", "pandera", "pydantic", "numpy", "rich"}
+SLOW = {"pandas", "sqlalchemy", "aiohttp", "pyarrow", "pydantic", "numpy", "rich"}
 LOADED = """
 import json, sys
 from runner.console.app import main
@@ -29,6 +29,16 @@ def test_help_is_quick_because_it_loads_nothing_slow(desk: Desk) -> None:
     )
     assert "Usage: " in said.stdout
     assert set(json.loads(said.stderr)) & SLOW == set()
+
+
+def test_no_command_loads_what_only_developers_have() -> None:
+    """A library that plugs itself into a test tool where there is one makes every command slower, and by chance."""
+    code = (
+        "import sys, runner.console.sending, runner.console.checking, runner.console.resuming, runner.console.logs\n"
+        "found = {'hypothesis', 'pytest', 'mypy', '_pytest'} & set(sys.modules)\n"
+        "assert not found, found\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own code
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,11 @@ def test_the_gate_of_a_column_says_what_the_rule_of_a_cell_says(attribute: str, 
     assert values.faults(attribute, array) == expected
 
 
+def test_every_attribute_has_its_gates() -> None:
+    assert list(values.GATES) == list(ATTRIBUTES)
+    assert all(values.GATES.values())
+
+
 @pytest.mark.parametrize(
     ("attribute", "text", "code", "scenario"),
     [
