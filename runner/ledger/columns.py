@@ -7,14 +7,14 @@ whether some row was bad could not be relied on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
-from runner.ledger.entries import BatchInfo
-from runner.ledger.pages import RESULT_CELLS
+from runner.ledger.pages import RESULT_CELLS, Page, ResultShape
+from runner.ledger.texts import integer_texts
 from runner.ledger.wording import invalid_row, problem_sentence
 from runner.model import ATTRIBUTES, JobState
 
@@ -37,13 +37,16 @@ NUMBERS: Final = frozenset({"row", "http_status", "attempts"})
 TIMES: Final = frozenset({"first_attempt_at", "finished_at"})
 LATENCY: Final = "latency_ms"
 
+Columns = list[Sequence[Any]]
+"""Some rows' values column by column, in the order of `ResultColumns.names`."""
+
 _OUTCOME_WIDTH: Final = len(RESULT_COLUMNS)
-_ATTRIBUTES_END: Final = _OUTCOME_WIDTH + len(ATTRIBUTES)
 _NUMBER_ATTRIBUTES: Final = tuple(
     place for place, name in enumerate(ATTRIBUTES, _OUTCOME_WIDTH) if name in {"contactSourceId", "preBlockingHours"}
 )
-_LATENCY_AT: Final = RESULT_COLUMNS.index(LATENCY)
 _STATUS_AT: Final = RESULT_COLUMNS.index("status")
+_MESSAGE_AT: Final = RESULT_COLUMNS.index("message")
+_NOTHING: Final = (None,) * (len(RESULT_CELLS) - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,7 @@ class ResultColumns:
     attributes: dict[str, str]
 
     @classmethod
-    def of(cls, batch: BatchInfo) -> ResultColumns:
+    def of(cls, batch: ResultShape) -> ResultColumns:
         """The columns of this batch.
 
         One of the file's other columns whose name is taken gets `_file` added, as often as it takes: `status` becomes
@@ -69,37 +72,47 @@ class ResultColumns:
             names.append(name)
         return cls(names=tuple(names), other_columns=batch.other_columns, attributes=batch.attributes)
 
-    def from_page(self, page: Sequence[Sequence[Any]]) -> list[list[Any]]:
-        """The page's values column by column, in the order of `names`."""
-        columns = [list(column) for column in zip(*page, strict=True)]
-        others_at = len(RESULT_CELLS) - 3
-        others, kept, problems = columns[others_at:]
-        columns = columns[:others_at]
-        for place in _NUMBER_ATTRIBUTES:
-            columns[place] = [None if value is None else str(value) for value in columns[place]]
-        columns[_LATENCY_AT] = [None if value is None else round(value, 3) for value in columns[_LATENCY_AT]]
-        if self.other_columns:
-            blank = [None] * len(self.other_columns)
-            # One text of the whole page is read in half the time of its rows'.
-            parsed = orjson.loads(f"[{','.join(['null' if text is None else text for text in others])}]")
-            parsed = [blank if cells is None else cells for cells in parsed]
-            columns += [list(column) for column in zip(*parsed, strict=True)]
-        for place, why in enumerate(problems):
-            if why is not None:
-                for column, value in zip(columns, self._invalid(columns[0][place], kept[place], why), strict=True):
-                    column[place] = value
-        return columns
+    def from_page(self, page: Page) -> Columns:
+        """The page's values column by column, in the order of `names`; latencies with all their decimals."""
+        columns: Columns = list(zip(*page, strict=True))
+        # A set finds None sooner than a tuple, which compares it with every text.
+        if None not in set(columns[_STATUS_AT]):
+            return self._of_jobs(columns)
+        invalid = {place: row for place, row in enumerate(page) if row[_STATUS_AT] is None}
+        # Stripped of what stands in the places of others, an invalid row goes the same way as a job that is empty.
+        stripped = [(row[0], *_NOTHING) if row[_STATUS_AT] is None else row for row in page]
+        lists = [list(column) for column in self._of_jobs(list(zip(*stripped, strict=True)))]
+        for place, row in invalid.items():
+            for column, value in zip(lists, self._invalid(row), strict=True):
+                column[place] = value
+        return [*lists]
 
-    def _invalid(self, number: int, cells: str, problems: str) -> list[str | int | None]:
+    def _of_jobs(self, cells: Columns) -> Columns:
+        *columns, others = cells
+        for place in _NUMBER_ATTRIBUTES:
+            columns[place] = integer_texts(columns[place])
+        return [*columns, *self._parsed(others)] if self.other_columns else columns
+
+    def _parsed(self, others: Sequence[str | None]) -> Iterable[Sequence[Any]]:
+        """The file's other columns. One text of the whole page is read in half the time of its rows'."""
+        if all(others):
+            rows = orjson.loads(f"[{','.join(cast('Sequence[str]', others))}]")
+        else:
+            blank = f"[{','.join(['null'] * len(self.other_columns))}]"
+            rows = orjson.loads(f"[{','.join([text or blank for text in others])}]")
+        return zip(*rows, strict=True)
+
+    def _invalid(self, row: tuple[Any, ...]) -> list[str | int | None]:
         """An invalid row: why it is one, then its cells as they were read."""
-        row = invalid_row(number, cells=cells, problems=problems)
+        number, problems, cells = row[0], row[_MESSAGE_AT], row[-1]
+        kept = invalid_row(number, cells=cells, problems=problems)
         outcome: dict[str, str | int | None] = dict.fromkeys(RESULT_COLUMNS)
         outcome["row"] = number
         outcome["status"] = JobState.INVALID.value
-        outcome["scenario"] = next((one.scenario.value for one in row.problems if one.scenario is not None), None)
-        outcome["message"] = _storable(" ".join(map(problem_sentence, row.problems)))
+        outcome["scenario"] = next((one.scenario.value for one in kept.problems if one.scenario is not None), None)
+        outcome["message"] = _storable(" ".join(map(problem_sentence, kept.problems)))
         headers = [*(self.attributes.get(attribute) for attribute in ATTRIBUTES), *self.other_columns]
-        found = [row.cells.get(header) if header is not None else None for header in headers]
+        found = [kept.cells.get(header) if header is not None else None for header in headers]
         return [*outcome.values(), *(None if cell is None else _storable(cell) for cell in found)]
 
 

@@ -6,13 +6,10 @@ one. Spreadsheet cells are written as text or numbers, never as formulas or link
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO, Final
@@ -20,10 +17,12 @@ from typing import Any, BinaryIO, Final
 import orjson
 
 from runner.errors import OutputError
-from runner.ledger.columns import LATENCY, NUMBERS, TIMES
+from runner.ledger.columns import LATENCY, NUMBERS, TIMES, Columns
+from runner.ledger.csvlines import csv_header, csv_lines
+from runner.ledger.texts import rounded_latencies, time_texts
 
-Pages = Iterable[list[list[Any]]]
-"""Pages of columns, as `ResultColumns.from_page` makes them."""
+Pages = Iterable[Columns]
+"""As `ResultColumns.from_page` makes them."""
 Writer = Callable[[BinaryIO, Sequence[str], Pages], None]
 """Writes all pages under these column names to a file opened for writing."""
 
@@ -63,49 +62,24 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_csv(file: BinaryIO, names: Sequence[str], pages: Pages) -> None:
-    """UTF-8, comma, CRLF as in RFC 4180; an empty field where there is no value.
-
-    By the csv module itself, which `DataFrame.to_csv` uses too, after a detour that takes three times as long. CRLF is
-    also what makes it quote a bare carriage return inside a cell, which readers take for the end of a line.
-    """
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    lines = csv.writer(text, lineterminator="\r\n")
-    lines.writerow(names)
-    for page in pages:
-        lines.writerows(zip(*with_text_times(names, page), strict=True))
-    text.flush()
-    text.detach()
+    """UTF-8, comma, CRLF as in RFC 4180; an empty field where there is no value. See `csvlines`."""
+    file.write(csv_header(names))
+    file.writelines(csv_lines(names, page) for page in pages)
 
 
 def write_parquet(file: BinaryIO, names: Sequence[str], pages: Pages) -> None:
     """Parquet with the same column types whatever the rows hold: int64, UTC timestamps in ms, double, else string."""
-    import pyarrow as pa  # noqa: PLC0415 # a quarter of a second that other formats need not pay
-    import pyarrow.parquet as pq  # noqa: PLC0415 # as above
+    from runner.ledger.parquet import write_pages  # noqa: PLC0415 # a quarter of a second that other formats need not pay
 
-    def kind(name: str, place: int) -> pa.DataType:
-        if place == names.index(name):
-            if name in NUMBERS:
-                return pa.int64()
-            if name in TIMES:
-                return pa.timestamp("ms", tz="UTC")
-            if name == LATENCY:
-                return pa.float64()
-        return pa.string()
-
-    schema = pa.schema([pa.field(name, kind(name, place)) for place, name in enumerate(names)])
-    with pq.ParquetWriter(file, schema) as writer:
-        for page in pages:
-            arrays = [pa.array(column, type=field.type) for column, field in zip(page, schema, strict=True)]
-            writer.write_table(pa.table(arrays, schema=schema))
+    write_pages(file, names, pages)
 
 
 def write_jsonl(file: BinaryIO, names: Sequence[str], pages: Pages) -> None:
     """One JSON object a line; null where there is no value."""
     for page in pages:
-        columns = with_text_times(names, page)
         file.writelines(
             orjson.dumps(dict(zip(names, values, strict=True)), option=orjson.OPT_APPEND_NEWLINE)
-            for values in zip(*columns, strict=True)
+            for values in zip(*told(names, page), strict=True)
         )
 
 
@@ -142,7 +116,7 @@ def _write_sheet(sheet: Any, names: Sequence[str], pages: Pages) -> None:  # noq
         sheet.write_string(0, place, name)
     line = 0
     for page in pages:
-        for values in zip(*with_text_times(names, page), strict=True):
+        for values in zip(*told(names, page), strict=True):
             line += 1
             for place, value in enumerate(values):
                 if value is None:
@@ -153,25 +127,12 @@ def _write_sheet(sheet: Any, names: Sequence[str], pages: Pages) -> None:  # noq
                     sheet.write_string(line, place, value[:_SHEET_CELL])
 
 
-def with_text_times(names: Sequence[str], columns: list[list[Any]]) -> list[list[Any]]:
-    """The columns with their times as RFC 3339 in UTC with milliseconds (`2026-11-22T14:03:07.123Z`)."""
-    return [_rfc3339(column) if name in TIMES else column for name, column in zip(names, columns, strict=True)]
-
-
-def _rfc3339(times: list[int | None]) -> list[str | None]:
-    # Only minutes are asked of the calendar, each once: neighbours in a file were sent within the same few.
-    minutes: dict[int, str] = {}
-    texts: list[str | None] = []
-    for ms in times:
-        if ms is None:
-            texts.append(None)
-            continue
-        minute, rest = divmod(ms, 60_000)
-        text = minutes.get(minute)
-        if text is None:
-            text = minutes[minute] = datetime.fromtimestamp(minute * 60, tz=UTC).strftime("%Y-%m-%dT%H:%M:")
-        texts.append(f"{text}{rest // 1000:02d}.{rest % 1000:03d}Z")
-    return texts
+def told(names: Sequence[str], columns: Columns) -> Columns:
+    """The columns with times as text and latencies rounded, for formats that know numbers and texts."""
+    return [
+        time_texts(column) if name in TIMES else rounded_latencies(column) if name == LATENCY else column
+        for name, column in zip(names, columns, strict=True)
+    ]
 
 
 @contextmanager

@@ -6,19 +6,19 @@ differ from what is on disk. Only plain columns are read, so the same statements
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import func, select
 
 from runner.ledger.books import ROWS_AND_JOBS, balances, batch_info, batch_row, last_runs, run_info
 from runner.ledger.entries import BatchInfo, PastDates, RunInfo, ScenarioCount
 from runner.ledger.lock import is_held
-from runner.ledger.pages import result_pages
+from runner.ledger.pages import Page, ResultShape, result_pages, result_shape
 from runner.ledger.schema import BATCHES, IS_IN_DOUBT, IS_PENDING, JOBS, ROWS, RUNS
 from runner.ledger.sqlite import Database
 from runner.ledger.wording import invalid_row, scheduled
@@ -196,11 +196,22 @@ class LedgerReader:
                         rows.append(row)
         return PastDates(count=count, first_rows=tuple(rows))
 
-    def result_pages(self, batch_id: int, *, size: int) -> Generator[Sequence[Row[Any]]]:
+    def result_shape(self, batch_id: int) -> ResultShape:
+        """What can be said of a batch's results without counting its rows.
+
+        Raises:
+            LedgerError: there is no such batch.
+        """
+        with self._database.reading() as connection:
+            return result_shape(connection, batch_id)
+
+    def result_pages(self, batch_id: int, *, size: int) -> Generator[Page]:
         """The rows of a batch in row order, `size` at a time, as the cells of `pages.RESULT_CELLS`; all from one view.
 
-        Columns of `jobs` are None for an invalid row. Nothing else must use this ledger until the iterator is
-        exhausted or closed.
+        Nothing else must use this ledger until the iterator is exhausted or closed.
+
+        Raises:
+            LedgerError: there is no such batch, or the ledger turned out to be damaged.
         """
         with self._database.reading() as connection:
             batch_row(connection, batch_id)

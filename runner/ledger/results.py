@@ -1,7 +1,7 @@
 """What became of each row of a batch, as a file or as a data frame: one line per row, in the file's order.
 
 The rows are read from the ledger page by page and written as they come, so a million of them need no more memory than
-one page. Everything is taken from one consistent view of the ledger, also while a run is going on.
+a few thousand. Everything is taken from one consistent view of the ledger, also while a run is going on.
 
 A job stands in the results as the ledger holds it now: a batch whose job was edited by a later file shows the edited
 payload, and the one before is in the history.
@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from runner.errors import OutputError
-from runner.ledger.columns import RESULT_COLUMNS, ResultColumns
+from runner.ledger.columns import RESULT_COLUMNS, Columns, ResultColumns
 from runner.ledger.outputs import (
     SHEET_ROWS,
     Writer,
@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RESULT_COLUMNS", "export", "is_supported", "read_results"]
 
-_PAGE_ROWS: Final = 20_000
-"""Enough that what a page costs besides its rows does not matter; some 30 MB."""
+_PAGE_ROWS: Final = 250
+"""So few that a page's cells stay in the processor's cache from the ledger to the file, and that the collector of
+garbage, which looks at the newest objects after every 700, finds little; with 5,000 a row takes half as long again."""
+_FRAME_ROWS: Final = 20_000
+"""A frame is put together from its pages, each of which costs some milliseconds besides its rows."""
 
 
 def is_supported(path: Path) -> bool:
@@ -67,16 +70,16 @@ def export(ledger: LedgerReader, batch_id: int, path: Path, *, on_page: Callable
             f"Results cannot be written as {path.name}: the ending says no format that is known.",
             remedy=f"Use one of {', '.join(_WRITERS)}.",
         )
-    batch = ledger.batch(batch_id)
-    if writer is write_xlsx and batch.balance.rows >= SHEET_ROWS:
+    batch = ledger.result_shape(batch_id)
+    if writer is write_xlsx and batch.rows >= SHEET_ROWS:
         raise OutputError(
-            f"A spreadsheet holds {SHEET_ROWS - 1:,} rows below its header; the batch has {batch.balance.rows:,}.",
+            f"A spreadsheet holds {SHEET_ROWS - 1:,} rows below its header; the batch has {batch.rows:,}.",
             remedy="Export to .csv or .parquet.",
         )
     columns = ResultColumns.of(batch)
     rows = 0
 
-    def counted() -> Iterator[list[list[Any]]]:
+    def counted() -> Iterator[Columns]:
         nonlocal rows
         for page in pages:
             yield columns.from_page(page)
@@ -100,8 +103,8 @@ def read_results(ledger: LedgerReader, batch_id: int) -> pd.DataFrame:
     """
     from runner.ledger.frames import joined, typed  # noqa: PLC0415 # writing files needs no pandas, half a second
 
-    columns = ResultColumns.of(ledger.batch(batch_id))
-    with closing(ledger.result_pages(batch_id, size=_PAGE_ROWS)) as pages:
+    columns = ResultColumns.of(ledger.result_shape(batch_id))
+    with closing(ledger.result_pages(batch_id, size=_FRAME_ROWS)) as pages:
         return joined(columns.names, [typed(columns.names, columns.from_page(page)) for page in pages])
 
 

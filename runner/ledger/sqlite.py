@@ -63,6 +63,8 @@ _BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
 _BUSY_TIMEOUT_S: Final = 5.0
 _CACHE_KIB: Final = 64 * 1024
 """Page cache. With the default of 2 MB the index of a million names is read and written over and over in staging."""
+_READERS_CACHE_KIB: Final = 4 * 1024
+"""Who only reads goes over most pages once."""
 _WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -138,7 +140,7 @@ class Database:
         """Sets what holds for this connection only, and reads the file's head, so that a damaged one is found here."""
         run = self._driver().execute
         run("PRAGMA foreign_keys = ON")
-        run(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        run(f"PRAGMA cache_size = -{_CACHE_KIB if self.writable else _READERS_CACHE_KIB}")
         if self.writable:
             run("PRAGMA synchronous = FULL")
             run(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")

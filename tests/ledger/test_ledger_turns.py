@@ -377,9 +377,9 @@ def test_a_reader_sees_one_moment_while_a_run_goes_on(ledger: Ledger, path: Path
     run_id = start(ledger, batch_id)
     with Ledger.open(path, org=ORG, read_only=True) as reader:
         pages = reader.result_pages(batch_id, size=1)
-        assert next(pages)[0].state == "pending"
+        assert next(pages)[0][1] == "pending"
         claims = claim_all(ledger, batch_id, run_id)
         ledger.turn(run_id, results=[sent(one) for one in claims], batch_id=batch_id, claim=0, now_ms=1)
-        assert next(pages)[0].state == "pending"
+        assert next(pages)[0][1] == "pending"
         assert list(pages) == []
         assert reader.balance(batch_id).sent == 2
