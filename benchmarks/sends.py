@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -106,6 +107,7 @@ def cost_of_promises(bench: Bench) -> list[Row]:
             lambda: (bench.bare_loop(stub, few), bench.bare_loop(stub, many)),
             repeats=bench.pick(7, 2),
         )
+        layers = _layers(bench, stub, bench.pick(20_000, 500))
     _same_posts([big for _, big in ours], [big for _, big in bare])
     mine, others = ([big for _, big in side] for side in (ours, bare))
     return [
@@ -122,6 +124,7 @@ def cost_of_promises(bench: Bench) -> list[Row]:
                 f"the bare loop's whole program with {many:,} jobs, CPU s": _median(others, lambda s: s.cost.cpu_s),
                 "peak memory, MiB": _median(mine, lambda s: s.cost.peak_mib),
                 "the bare loop's peak memory, MiB": _median(others, lambda s: s.cost.peak_mib),
+                **layers,
             },
         ),
         _throughput("throughput-bare", mine, others, label="bare loop", against="the same bare loop", target=0.9),
@@ -168,6 +171,25 @@ def newman(bench: Bench) -> list[Row]:
         against="Newman with a CSV",
         target=30.0,
     )
+
+
+def _layers(bench: Bench, stub: StubProcess, jobs: int) -> dict[str, float]:
+    """Microseconds of processor time for one send, layer upon layer, each the median of some runs taken in turns."""
+    names = ("post", "client", "loop", "ledger")
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(bench.pick(5, 1)):
+        for name in names:
+            stub.reset()
+            path = [bench.fresh(".ledger.db")] if name == "ledger" else []
+            seconds = float(bench.driver("layers", name, stub.url, bench.jobs(jobs), *path).output)
+            if (sends := stub.seen().sends) != jobs:
+                raise NotMeasuredError(f"{jobs} jobs, but {sends} sends came")
+            found[name].append(seconds / jobs * 1e6)
+            bench.clear()
+    micros = [median(found[name]) for name in names]
+    labels = ("one post by aiohttp", "+ the client", "+ the send loop", "+ the ledger")
+    own = (micros[0], *(more - less for less, more in itertools.pairwise(micros)))
+    return {f"a send by layers, {label}, µs": cost for label, cost in zip(labels, own, strict=True)}
 
 
 def _beside(
