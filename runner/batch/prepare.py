@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from runner.batch.inserting import Inserting
 from runner.jobs.checks import FileCheck, JobsCheck
 from runner.jobs.faults import ProblemCode
 from runner.ledger.entries import StagedPlan
@@ -134,15 +135,17 @@ def prepare(
             attributes=source.attributes,
             now_ms=now_ms,
         ) as staging:
-            for chunk in source.chunks(settled=staging.settled, excluded=excluded):
-                problems.take_rows(chunk.invalid)
-                problems.take_rows([row for row in staging.add(chunk) if not _is_repeat(row)])
-            if not excluded:
-                excluded = source.repeats()
-                if excluded and skip_invalid:
-                    if on_restart is not None:
-                        on_restart()
-                    continue
-                problems.take_repeats(excluded)
+            with Inserting(staging) as inserting:
+                chunks = source.chunks(settled=inserting.settled, excluded=excluded)
+                for invalid, conflicts in inserting.through(chunks):
+                    problems.take_rows(invalid)
+                    problems.take_rows([row for row in conflicts if not _is_repeat(row)])
+                repeats = {} if excluded else source.repeats()
+            if repeats and skip_invalid:
+                excluded = repeats
+                if on_restart is not None:
+                    on_restart()
+                continue
+            problems.take_repeats(repeats)
             yield Prepared(staging, plan=staging.plan(), problems=problems, digest=source.digest)
             return

@@ -12,7 +12,7 @@ be read with any SQLite tool, and by PostgreSQL's types later.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -40,6 +40,10 @@ LAST_ATTEMPT: Final = ("send_id", "scenario", "http_status", "message", "evidenc
 """Columns of a job that say nothing any more once it is pending again; its attempts go on counting."""
 
 METADATA: Final = MetaData()
+
+AT_COMMIT: Final[dict[str, Any]] = {"deferrable": True, "initially": "DEFERRED"}
+"""For a foreign key that is checked at the commit. One that is checked at once may make a statement fail that has
+changed many rows, so SQLite keeps a copy of each page such a statement changes, which doubles what an insert costs."""
 
 LEDGER_INFO: Final = Table(
     "ledger_info",
@@ -69,7 +73,7 @@ RUNS: Final = Table(
     "runs",
     METADATA,
     Column("id", KEY, primary_key=True),
-    Column("batch_id", KEY, ForeignKey("batches.id"), nullable=False),
+    Column("batch_id", KEY, ForeignKey("batches.id", **AT_COMMIT), nullable=False),
     Column("pid", Integer, nullable=False),
     Column("host", Text, nullable=False),
     Column("version", Text, nullable=False),
@@ -87,7 +91,7 @@ JOBS: Final = Table(
     Column("id", KEY, primary_key=True),
     # First, as every count of a batch reads it, and SQLite finds a column by walking over those before it.
     Column("state", Text, nullable=False),
-    Column("batch_id", KEY, ForeignKey("batches.id"), nullable=False),
+    Column("batch_id", KEY, ForeignKey("batches.id", **AT_COMMIT), nullable=False),
     Column("row", BigInteger, nullable=False),
     Column("published_message_id", Text, nullable=False),
     Column("message_name", Text, nullable=False, unique=True),
@@ -107,15 +111,15 @@ JOBS: Final = Table(
     Column("finished_at", BigInteger),
     Column("latency_ms", Float),
     Column("doubt_since", BigInteger),  # null: no attempt of a recorded kind is in doubt
-    Column("run_id", KEY, ForeignKey("runs.id")),  # who claimed it last
+    Column("run_id", KEY, ForeignKey("runs.id", **AT_COMMIT)),  # who claimed it last
 )
 
 ROWS: Final = Table(
     "rows",
     METADATA,
-    Column("batch_id", KEY, ForeignKey("batches.id"), primary_key=True),
+    Column("batch_id", KEY, ForeignKey("batches.id", **AT_COMMIT), primary_key=True),
     Column("row", BigInteger, primary_key=True),
-    Column("job_id", KEY, ForeignKey("jobs.id")),  # null: the row is invalid
+    Column("job_id", KEY, ForeignKey("jobs.id", **AT_COMMIT)),  # null: the row is invalid
     Column("others", Text),  # JSON array: the cells of the other columns
     Column("cells", Text),  # JSON object: an invalid row's cells by header
     Column("problems", Text),  # JSON array of objects: why it is invalid
@@ -126,7 +130,7 @@ HISTORY: Final = Table(
     "history",
     METADATA,
     Column("id", KEY, primary_key=True),
-    Column("job_id", KEY, ForeignKey("jobs.id"), nullable=False),
+    Column("job_id", KEY, ForeignKey("jobs.id", **AT_COMMIT), nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("what", Text, nullable=False),  # edited, retried, doubt
     Column("detail", Text, nullable=False),  # JSON object: what the job was before

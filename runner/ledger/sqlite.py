@@ -225,8 +225,9 @@ class Database:
             yield self._connection
         finally:
             with translated(self.path):
-                if transaction.is_active:
-                    transaction.rollback()
+                transaction.close()
+                if self._driver().in_transaction:
+                    self._driver().rollback()  # the commit failed, which is the end for SQLAlchemy only
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

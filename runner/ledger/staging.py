@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import compress, repeat
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, distinct, func, or_, select, update
 
+from runner.errors import LedgerError
 from runner.ledger.entries import TOP_SHARES, Share, StagedPlan
+from runner.ledger.inserts import into_jobs, into_rows
 from runner.ledger.known import KnownNames
 from runner.ledger.schema import BATCHES, IS_IN_DOUBT, IS_PENDING, JOBS, PAYLOAD, ROWS
 from runner.ledger.sqlite import Database
@@ -25,6 +28,11 @@ from runner.ledger.tally import Span, Tally
 from runner.ledger.twin import Twin
 from runner.ledger.wording import json_text, problems_text
 from runner.model import InvalidRow, JobChunk, JobState
+
+_VALID: Final = ("batch_id", "row", "job_id")
+_VALID_WITH_OTHERS: Final = (*_VALID, "others")
+_INVALID: Final = ("batch_id", "row", "cells", "problems")
+_MESSAGE: Final = JOBS.c.published_message_id
 
 
 class Staging:
@@ -55,9 +63,10 @@ class Staging:
             now_ms=now_ms,
         )
         self._rows = self._invalid = self._new = self._edited = 0
+        self._broken = False
         self._unchanged: Counter[str] = Counter()
         self._messages = Tally()
-        self._contact_sources = Tally()
+        self._contact_sources = Tally(numeric=True)
         self._dates = Span()
         connection.execute(
             BATCHES.insert().values(id=self._batch_id, created_at=now_ms, digest="", row_count=0, **batch)
@@ -65,7 +74,7 @@ class Staging:
 
     def settled(self, names: Sequence[str]) -> set[str]:
         """Those of `names` whose job is sent, in doubt or rejected, whatever its payload: it is sent by no new row."""
-        with translated(self._path):
+        with self._step():
             known = STATEMENTS.known(self._connection, names)
         return {name for name, job in known.items() if job.state != JobState.PENDING}
 
@@ -78,32 +87,32 @@ class Staging:
         payload, and one that stands in an earlier row of this batch, is a conflict: it is kept as an invalid row and
         returned with a `Problem` whose code is in `meeting`.
         """
-        with translated(self._path):
+        with self._step():
             count = len(chunk.rows)
             ids = range(self._next_job_id, self._next_job_id + count)
             self._next_job_id += count
-            payload: list[list[Any]] = [getattr(chunk, name) for name in PAYLOAD]
+            payload = {name: getattr(chunk, name) for name in PAYLOAD}
+            given = tuple(name for name, column in payload.items() if not _is_empty(column))
             batch = repeat(self._batch_id)
-            jobs = zip(ids, repeat(JobState.PENDING.value), batch, chunk.rows, *payload, strict=False)
-            inserted = STATEMENTS.insert_jobs.run(self._connection, jobs)
+            state = repeat(JobState.PENDING.value)
+            jobs = zip(ids, state, batch, chunk.rows, *(payload[name] for name in given), strict=False)
+            inserted = into_jobs(given).run(self._connection, jobs)
             conflicts: list[InvalidRow] = []
             job_ids: Sequence[int | None] = ids
             if inserted == count:
                 self._new += count
             else:
                 job_ids, to_send, conflicts = self._resolve(chunk, ids)
-                payload = [list(compress(column, to_send)) for column in payload]
+                payload = {name: list(compress(column, to_send)) for name, column in payload.items()}
             self._count(payload)
-            rows = zip(batch, chunk.rows, job_ids, chunk.others, repeat(None), repeat(None), strict=False)
-            valid = (row for row in rows if row[2] is not None) if conflicts else rows
-            STATEMENTS.insert_rows.run(self._connection, valid)
+            self._add_valid(chunk, job_ids)
             self._add_invalid((*chunk.invalid, *conflicts))
             self._rows += count + len(chunk.invalid)
             return conflicts
 
     def plan(self) -> StagedPlan:
         """What a commit would mean. Sees everything added so far; may be asked for more than once."""
-        with translated(self._path):
+        with self._step():
             return StagedPlan(
                 rows=self._rows,
                 invalid=self._invalid,
@@ -113,10 +122,10 @@ class Staging:
                 rejected=self._unchanged[JobState.REJECTED],
                 in_doubt=self._unchanged[JobState.IN_DOUBT],
                 pending=self._unchanged[JobState.PENDING],
-                by_message=self._top(self._messages, JOBS.c.published_message_id),
-                messages=self._distinct(self._messages, JOBS.c.published_message_id),
-                by_contact_source=self._top(self._contact_sources, JOBS.c.contact_source_id),
-                contact_sources=self._distinct(self._contact_sources, JOBS.c.contact_source_id),
+                by_message=self._top_messages(),
+                messages=self._distinct_messages(),
+                by_contact_source=self._contact_sources.top(),
+                contact_sources=self._contact_sources.distinct,
                 default_audience=self._contact_sources.absent,
                 immediate=self._dates.absent,
                 earliest=self._dates.earliest,
@@ -132,7 +141,7 @@ class Staging:
         Raises:
             LedgerWriteError: nothing was staged; what the ledger held before is still there.
         """
-        with translated(self._path):
+        with self._step():
             batch_id = self._settle_batch(digest)
             self._connection.commit()
             return batch_id
@@ -167,41 +176,63 @@ class Staging:
         self._unchanged += resolved.unchanged
         return job_ids, to_send, resolved.conflicts
 
+    def _add_valid(self, chunk: JobChunk, job_ids: Sequence[int | None]) -> None:
+        """The rows that stand for a job."""
+        others = () if _is_empty(chunk.others) else (chunk.others,)
+        cells: Iterable[tuple[Any, ...]] = zip(repeat(self._batch_id), chunk.rows, job_ids, *others, strict=False)
+        if not isinstance(job_ids, range):  # there may be conflicts
+            cells = (row for row in cells if row[2] is not None)
+        into_rows(_VALID_WITH_OTHERS if others else _VALID).run(self._connection, cells)
+
     def _add_invalid(self, invalid: Iterable[InvalidRow]) -> None:
-        rows = [
-            (self._batch_id, one.row, None, None, json_text(one.cells), problems_text(one.problems)) for one in invalid
-        ]
-        STATEMENTS.insert_rows.run(self._connection, rows)
+        rows = [(self._batch_id, one.row, json_text(one.cells), problems_text(one.problems)) for one in invalid]
+        into_rows(_INVALID).run(self._connection, rows)
         self._invalid += len(rows)
 
-    def _count(self, payload: list[list[Any]]) -> None:
+    def _count(self, payload: Mapping[str, list[Any]]) -> None:
         """Takes jobs that are to be sent into the plan's figures."""
-        columns = dict(zip(PAYLOAD, payload, strict=True))
-        self._messages.add(columns["published_message_id"])
-        self._contact_sources.add(columns["contact_source_id"])
-        self._dates.add(columns["scheduled_date"])
+        self._messages.add(payload["published_message_id"])
+        self._contact_sources.add(payload["contact_source_id"])
+        self._dates.add(payload["scheduled_date"])
 
-    def _top(self, tally: Tally, column: ColumnElement[Any]) -> tuple[Share, ...]:
-        if not tally.overflowed:
-            return tally.top()
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        """A step that, once it failed, leaves nothing to go on with: what was staged may be undone already."""
+        if self._broken:
+            raise LedgerError(
+                "This staging failed before; nothing of it is kept.", remedy="Run the same command again."
+            )
+        self._broken = True
+        with translated(self._path):
+            yield
+        self._broken = False
+
+    def _top_messages(self) -> tuple[Share, ...]:
+        if not self._messages.overflowed:
+            return self._messages.top()
         query = (
-            select(column, func.count())
+            select(_MESSAGE, func.count())
             .select_from(ROWS.join(JOBS))
-            .where(*self._to_send(column))
-            .group_by(column)
+            .where(*self._to_send())
+            .group_by(_MESSAGE)
             .order_by(func.count().desc())
             .limit(TOP_SHARES)
         )
-        return tuple(Share(value=str(value), count=count) for value, count in self._connection.execute(query))
+        return tuple(Share(value=value, count=count) for value, count in self._connection.execute(query))
 
-    def _distinct(self, tally: Tally, column: ColumnElement[Any]) -> int:
-        if not tally.overflowed:
-            return tally.distinct
-        query = select(func.count(distinct(column))).select_from(ROWS.join(JOBS)).where(*self._to_send(column))
+    def _distinct_messages(self) -> int:
+        if not self._messages.overflowed:
+            return self._messages.distinct
+        query = select(func.count(distinct(_MESSAGE))).select_from(ROWS.join(JOBS)).where(*self._to_send())
         return self._connection.execute(query).scalar_one()
 
-    def _to_send(self, column: ColumnElement[Any]) -> tuple[ColumnElement[bool], ...]:
-        return (ROWS.c.batch_id == self._batch_id, or_(IS_PENDING, IS_IN_DOUBT), column.is_not(None))
+    def _to_send(self) -> tuple[ColumnElement[bool], ...]:
+        return (ROWS.c.batch_id == self._batch_id, or_(IS_PENDING, IS_IN_DOUBT))
+
+
+def _is_empty(column: Sequence[object]) -> bool:
+    """Whether there is nothing but None in a column."""
+    return not any(column) and column.count(None) == len(column)
 
 
 def _next_id(connection: Connection, column: ColumnElement[int]) -> int:

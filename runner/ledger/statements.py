@@ -9,7 +9,7 @@ the event loop's thread, getting it back costs more than the step itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
 from typing import Any, Final
@@ -20,7 +20,6 @@ from sqlalchemy import (
     Connection,
     Row,
     Select,
-    Table,
     bindparam,
     column,
     func,
@@ -32,19 +31,13 @@ from sqlalchemy import (
     values,
 )
 
-from runner.ledger.schema import HISTORY, IS_IN_DOUBT, IS_PENDING, JOBS, LAST_ATTEMPT, PAYLOAD, ROWS, RUNS
-from runner.ledger.sqlite import Cursor, changed, hot_text, insert_unless_known, json_rows
+from runner.ledger.schema import HISTORY, IS_IN_DOUBT, IS_PENDING, JOBS, LAST_ATTEMPT, PAYLOAD, RUNS
+from runner.ledger.sqlite import Cursor, changed, hot_text, json_rows
 from runner.model import JobState
 
 _RESULTS_PER_UPDATE: Final = (8, 64)
-_ROWS_PER_INSERT: Final = 32
 _NAMES_PER_QUERY: Final = 250
 _NAME: Final = PAYLOAD.index("message_name")
-
-NEW_JOB: Final = ("id", "state", "batch_id", "row", *PAYLOAD)
-"""Columns of a job that is staged for the first time, in the order of its cells."""
-
-NEW_ROW: Final = ("batch_id", "row", "job_id", "others", "cells", "problems")
 
 OUTCOME: Final = (
     "state",
@@ -84,47 +77,8 @@ CLAIM: Final = (JOBS.c.id, JOBS.c.row, *(JOBS.c[name] for name in PAYLOAD), JOBS
 _NO_RESULT: Final = (None,) * len(RESULT)
 
 
-class BulkInsert:
-    """Inserts rows given as tuples, many to a statement."""
-
-    def __init__(self, table: Table, columns: Sequence[str], *, unless_known: str | None = None) -> None:
-        def text(rows: int) -> str:
-            if unless_known is None:
-                statement = insert(table).values([dict.fromkeys(columns)] * rows)
-            else:
-                statement = insert_unless_known(table, key=unless_known, columns=columns, rows=rows)
-            return hot_text(statement, order=[f"{name}_m{i}" for i in range(rows) for name in columns])
-
-        self._many = text(_ROWS_PER_INSERT)
-        self._one = text(1)
-        self._width = len(columns)
-
-    def run(self, connection: Connection, rows: Iterable[tuple[object, ...]]) -> int:
-        """Inserts all of `rows`; how many of them were inserted (fewer than given where some were known)."""
-        cells = tuple(chain.from_iterable(rows))
-        inserted = 0
-        start = 0
-        for text, width in ((self._many, self._width * _ROWS_PER_INSERT), (self._one, self._width)):
-            end = start + (len(cells) - start) // width * width
-            if end > start:
-                groups = [cells[at : at + width] for at in range(start, end, width)]
-                inserted += connection.exec_driver_sql(text, groups).rowcount
-            start = end
-        return inserted
-
-
 class Statements:
     """The hot statements; each is compiled when it is first needed. See `STATEMENTS`."""
-
-    @cached_property
-    def insert_jobs(self) -> BulkInsert:
-        """New jobs, cells as in `NEW_JOB`; those whose name is known are left out."""
-        return BulkInsert(JOBS, NEW_JOB, unless_known="message_name")
-
-    @cached_property
-    def insert_rows(self) -> BulkInsert:
-        """Rows of a batch, cells as in `NEW_ROW`."""
-        return BulkInsert(ROWS, NEW_ROW)
 
     @cached_property
     def move(self) -> str:
