@@ -223,14 +223,18 @@ class Ledger(LedgerReader):
         return sorted((claimed_job(cells, doubted=False) for cells in found), key=_BY_ROW)
 
     def _record(self, cursor: Cursor, run_id: int, results: Sequence[JobResult], now_ms: int) -> None:
-        cells = [result_cells(result, now_ms=now_ms) for result in results]
+        # Of a job that is still in doubt there may be another result in the same turn; the later one stands.
+        latest: dict[int, JobResult] = {}
+        for result in results:
+            before = latest.get(result.job_id)
+            if before is None or before.state is JobState.IN_DOUBT:
+                latest[result.job_id] = result
+            else:
+                raise _not_claimed(1, of=len(results))
+        cells = [result_cells(result, now_ms=now_ms) for result in latest.values()]
         recorded = STATEMENTS.record(cursor, run_id, cells)
         if recorded != len(cells):
-            raise LedgerError(
-                f"{len(cells) - recorded} of {len(cells)} results are for jobs that this run has not claimed.",
-                cause="Two runs may have worked on the same ledger, or a result was recorded twice.",
-                remedy="Look at the batch with `sms-runner show` before sending again.",
-            )
+            raise _not_claimed(len(cells) - recorded, of=len(results))
         doubts = [
             (result.job_id, now_ms, "doubt", doubt_detail(result))
             for result in results
@@ -249,3 +253,11 @@ class Ledger(LedgerReader):
             f"It has been at work since {moment(run.started_at)}: "
             f"process {run.pid} on {run.host}, batch {run.batch_id} ({name})."
         )
+
+
+def _not_claimed(count: int, *, of: int) -> LedgerError:
+    return LedgerError(
+        f"{count} of {of} results are for jobs that this run has not claimed.",
+        cause="Two runs may have worked on the same ledger, or a result was recorded twice.",
+        remedy="Look at the batch with `sms-runner show` before sending again.",
+    )

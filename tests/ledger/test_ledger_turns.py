@@ -81,6 +81,31 @@ def test_a_turn_records_as_many_results_as_there_are(ledger: Ledger, count: int)
     assert ledger.balance(batch_id).in_doubt == 1
 
 
+def test_of_two_results_for_a_job_in_one_turn_the_later_one_stands_and_both_doubts_are_kept(ledger: Ledger) -> None:
+    batch_id = stage(ledger, chunk(jobs("a", "b", "c"))).batch_id
+    run_id = start(ledger, batch_id)
+    a, b, c = claim_all(ledger, batch_id, run_id)
+    results = [in_doubt(a), in_doubt(b, attempts=1), sent(c), in_doubt(b, attempts=2), sent(a, send_id="77")]
+    ledger.turn(run_id, results=results, batch_id=batch_id, claim=0, now_ms=2_100)
+    (pages,) = ledger.result_pages(batch_id, size=100)
+    assert [(cells[1], cells[2], cells[6]) for cells in pages] == [
+        ("sent", "77", 1),
+        ("in_doubt", None, 2),
+        ("sent", "4396816", 1),
+    ]
+    assert [what for what, _ in history(ledger)] == ["doubt", "doubt", "doubt"]
+
+
+def test_a_result_after_the_final_one_is_an_error_in_the_same_turn_too(ledger: Ledger) -> None:
+    batch_id = stage(ledger, chunk(jobs("a", "b"))).batch_id
+    run_id = start(ledger, batch_id)
+    a, b = claim_all(ledger, batch_id, run_id)
+    for later in (sent(a), in_doubt(a)):
+        with pytest.raises(LedgerError, match=r"^1 of 3 results"):
+            ledger.turn(run_id, results=[sent(b), sent(a), later], batch_id=batch_id, claim=0, now_ms=2_100)
+    assert ledger.balance(batch_id) == Balance(rows=2, in_doubt=2)
+
+
 def test_every_outcome_is_kept_as_it_was_recorded(ledger: Ledger) -> None:
     batch_id = stage(ledger, chunk(jobs("s", "n", "r", "d", "p"))).batch_id
     run_id = start(ledger, batch_id)
