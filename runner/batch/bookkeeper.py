@@ -24,6 +24,9 @@ from runner.model import JobState
 
 MOST_IN_DOUBT: Final = 256
 """Jobs that may be in doubt on disk at any moment, claimed ones included."""
+MOST_AHEAD: Final = 192
+"""Jobs claimed ahead at most. The rest of those that may be in doubt is for requests under way, and for results that
+come in while a turn is being written."""
 GROUP_S: Final = 0.02
 """Seconds in which results are gathered into one turn: what a crash may cost in answers that are not yet on disk."""
 BEAT_S: Final = 0.5
@@ -52,7 +55,7 @@ class Bookkeeper:
     Args:
         books: the ledger.
         worklist: where claimed jobs go.
-        claim_ahead: how many jobs to have at hand to begin with; doubled, to 128 at most, when workers run dry.
+        claim_ahead: how many jobs to have at hand to begin with; doubled, to `MOST_AHEAD`, when workers run dry.
         in_doubt: jobs of the ledger that are in doubt on disk already.
         limit: most jobs to claim; None: all there are.
         on_stop: told when the run has to end.
@@ -109,8 +112,10 @@ class Bookkeeper:
         """Take turns until `end` was called and the last result is on disk, or cannot be written."""
         failures = 0
         while not (self._ended and not self._results):
-            claim = self._to_claim()
             results, self._results = self._results, []
+            settled = sum(result.state is not JobState.IN_DOUBT for result in results)
+            # They are out of doubt before the turn claims.
+            claim = self._to_claim(in_doubt=self._in_doubt - settled)
             try:
                 claimed = await self._books.turn(results, claim)
             except LedgerWriteError as error:
@@ -127,16 +132,17 @@ class Bookkeeper:
                 raise
             else:
                 failures = 0
-                self._in_doubt += len(claimed) - sum(result.state is not JobState.IN_DOUBT for result in results)
+                self._in_doubt += len(claimed) - settled
                 self._hand_out(claimed, claim=claim)
                 await self._until_next_turn()
 
-    def _to_claim(self) -> int:
+    def _to_claim(self, *, in_doubt: int | None = None) -> int:
         """How many jobs to claim now; 0 while enough are at hand, since a claim is a job in doubt on disk."""
+        in_doubt = self._in_doubt if in_doubt is None else in_doubt
         at_hand = len(self._worklist.ready)
         if not self._more or not self._claiming or at_hand * 2 > self._claim_ahead:
             return 0
-        wanted = min(self._claim_ahead - at_hand, MOST_IN_DOUBT - self._in_doubt)
+        wanted = min(self._claim_ahead - at_hand, MOST_IN_DOUBT - in_doubt)
         return max(0, wanted if self._left_to_claim is None else min(wanted, self._left_to_claim))
 
     def _hand_out(self, claimed: list[ClaimedJob], *, claim: int) -> None:
@@ -153,7 +159,7 @@ class Bookkeeper:
             self._worklist.exhausted()
         if self._worklist.starved:
             self._worklist.starved = 0
-            self._claim_ahead = min(self._claim_ahead * 2, MOST_IN_DOUBT // 2)
+            self._claim_ahead = min(self._claim_ahead * 2, MOST_AHEAD)
         if self._more and self._in_doubt >= MOST_IN_DOUBT and not self._worklist.can_bring_more:
             self._on_stop(TOO_MANY_IN_DOUBT)
 

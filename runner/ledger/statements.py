@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 
 from runner.ledger.schema import HISTORY, IS_IN_DOUBT, IS_PENDING, JOBS, LAST_ATTEMPT, PAYLOAD, RUNS
-from runner.ledger.sqlite import Cursor, changed, hot_text, json_rows
+from runner.ledger.sqlite import Cursor, execute_counted, hot_text, json_rows
 from runner.model import JobState
 
 _RESULTS_PER_UPDATE: Final = (8, 64)
@@ -137,7 +137,7 @@ class Statements:
             size = next(size for size in _RESULTS_PER_UPDATE if size >= len(group))
             # The text is for so many results; one for no job changes nothing.
             cells = [*chain.from_iterable(group), *_NO_RESULT * (size - len(group)), run_id]
-            recorded += changed(cursor.execute(self._record[size], cells))
+            recorded += execute_counted(cursor, self._record[size], cells)
         return recorded
 
     @cached_property
