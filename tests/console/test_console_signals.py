@@ -236,10 +236,8 @@ def typed(desk: Desk, *arguments: str, question: str, answer: bytes) -> Said:
             assert more, f"it did not ask: {seen.decode()}"
             seen += more
         os.write(ours, answer)
-        while answer == CTRL_C and not select.select([ours], [], [], 1.0)[0]:
-            # Pressed between the question and the moment Python began to wait for the answer, it is kept until there
-            # is something to read: a person would press it again.
-            os.write(ours, answer)
+        if answer == CTRL_C:
+            seen += _pressed_until_heard(ours, before=b"nothing was sent")
         while more := _read(ours):
             seen += more
         child.wait(PATIENCE_S)
@@ -248,6 +246,25 @@ def typed(desk: Desk, *arguments: str, question: str, answer: bytes) -> Said:
         child.wait()
         os.close(ours)
     return Said(code=child.returncode, out=seen.decode(), err="")
+
+
+def _pressed_until_heard(terminal: int, *, before: bytes) -> bytes:
+    """What is shown up to `before`; Ctrl-C is pressed again, as a person would, when nothing happens for a while.
+
+    One that comes between the question and the moment Python begins to wait for the answer is heard only with the next
+    key: there is no Python code between the two that could look for signals. On a busy machine that is long enough.
+    """
+    seen = b""
+    until = time.monotonic() + PATIENCE_S
+    while before not in seen and time.monotonic() < until:
+        if select.select([terminal], [], [], 3.0)[0]:
+            more = _read(terminal)
+            if not more:
+                break
+            seen += more
+        else:
+            os.write(terminal, CTRL_C)
+    return seen
 
 
 def _read(terminal: int) -> bytes:
