@@ -13,7 +13,7 @@ from structlog.typing import EventDict
 from virtual_time import run_virtually
 
 from runner.batch.attempted import Attempted
-from runner.batch.bookkeeper import BEAT_S, GROUP_S, MOST_IN_DOUBT, WRITE_AGAIN_S, WRITE_TRIES, Bookkeeper
+from runner.batch.bookkeeper import BEAT_S, GROUP_S, MOST_AHEAD, MOST_IN_DOUBT, WRITE_AGAIN_S, WRITE_TRIES, Bookkeeper
 from runner.batch.stops import TOO_MANY_IN_DOUBT, Stop
 from runner.batch.worklist import Worklist
 from runner.errors import LedgerWriteError
@@ -189,8 +189,27 @@ def test_workers_that_run_dry_are_given_more_at_a_time() -> None:
             for _ in range(10):
                 group.start_soon(lambda: desk.sent(worker_s=0.001))
         await desk.end()
-        assert 40 < max(claim for _, _, claim in books.turns) <= MOST_IN_DOUBT // 2
+        assert 40 < max(claim for _, _, claim in books.turns) <= MOST_AHEAD
+        assert books.most_in_doubt <= MOST_IN_DOUBT
         assert books.count(JobState.SENT) == 2000
+
+    run_virtually(main)
+
+
+def test_what_a_turn_takes_out_of_doubt_makes_room_for_its_claims() -> None:
+    async def main() -> None:
+        books = FakeBooks(20)
+        desk = Desk(books, claim_ahead=8, in_doubt=MOST_IN_DOUBT - 4)
+        desk.start()
+        taken = [await desk.worklist.take() for _ in range(4)]
+        assert books.turns[0][2] == 4
+        for job in taken:
+            assert job is not None
+            desk.keeper.record(result_of(job.claimed.job_id))
+        await anyio.sleep(GROUP_S + 0.02)
+        assert [(results, claim) for _, results, claim in books.turns[1:]] == [([1, 2, 3, 4], 4)]
+        desk.worklist.close()
+        await desk.end()
 
     run_virtually(main)
 
