@@ -1,8 +1,7 @@
 """New rows into the ledger, many to a statement: what staging a file mostly consists of.
 
 Three things cost more than the trees themselves, and are avoided here. A statement that may fail half-way and be
-undone alone makes SQLite copy every page it changes into a journal of its own; these statements fail by undoing the
-whole transaction (`OR ROLLBACK`), and the schema has foreign keys checked at the commit for the same reason. To bind
+undone alone is dear (`all_or_nothing`); the schema has foreign keys checked at the commit for the same reason. To bind
 None the driver goes through all its adapters, so a column that no row of a chunk has is left out instead. And the
 driver gives Python's lock away and takes it back with every statement, so each has many rows.
 """
@@ -18,7 +17,7 @@ from sqlalchemy import Connection, insert
 from sqlalchemy.schema import Table
 
 from runner.ledger.schema import JOBS, ROWS
-from runner.ledger.sqlite import hot_text, insert_unless_known
+from runner.ledger.sqlite import all_or_nothing, hot_text, insert_unless_known
 
 _ROWS_PER_INSERT: Final = 128
 
@@ -70,8 +69,9 @@ class BulkInsert:
             statement = insert(self._table).values([dict.fromkeys(self._columns)] * rows)
         else:
             statement = insert_unless_known(self._table, key=self._unless_known, columns=self._columns, rows=rows)
-        statement = statement.prefix_with("OR ROLLBACK", dialect="sqlite")
-        return hot_text(statement, order=[f"{name}_m{i}" for i in range(rows) for name in self._columns])
+        return hot_text(
+            all_or_nothing(statement), order=[f"{name}_m{i}" for i in range(rows) for name in self._columns]
+        )
 
 
 @cache

@@ -21,6 +21,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
+    Insert,
     Integer,
     Transaction,
     create_engine,
@@ -57,7 +58,7 @@ _MAGIC: Final = b"SQLite format 3\x00"
 _APPLICATION_ID: Final = 0x534D5352
 """Marks the file as one of ours ("SMSR"), so that another program's database is never taken for an empty ledger."""
 _OLDEST: Final = (3, 35)
-"""The first with RETURNING, which the claim needs to be one statement."""
+"""The first with RETURNING; UPDATE with a FROM, which results are recorded by, is older."""
 _DIALECT: Final = dialect()
 _BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
 _BUSY_TIMEOUT_S: Final = 5.0
@@ -79,6 +80,14 @@ def partial(condition: ColumnElement[bool]) -> dict[str, Any]:
 def insert_unless_known(table: Table, *, key: str, columns: Sequence[str], rows: int) -> SqliteInsert:
     """An INSERT of `rows` rows at once that leaves out those whose `key` the table has already."""
     return insert(table).values([dict.fromkeys(columns)] * rows).on_conflict_do_nothing(index_elements=[key])
+
+
+def all_or_nothing(statement: Insert) -> Insert:
+    """The INSERT, made to end the whole transaction if it fails.
+
+    One that might fail half-way and be undone alone makes SQLite copy every page it changes into a journal of its own.
+    """
+    return statement.prefix_with("OR ROLLBACK", dialect="sqlite")
 
 
 class Database:
@@ -242,7 +251,7 @@ class Database:
 
     def _driver(self) -> sqlite3.Connection:
         # Pragmas and looks at the file's head go past SQLAlchemy, which would begin a transaction for them.
-        return cast("sqlite3.Connection", self._connection.connection.driver_connection)
+        return _driver_of(self._connection)
 
     def _begin_writing(self) -> Transaction:
         self._refuse_to_write()
@@ -282,6 +291,15 @@ def execute_counted(cursor: Cursor, text: str, cells: Sequence[object]) -> int:
     before = cursor.connection.total_changes
     cursor.execute(text, cells)
     return cursor.connection.total_changes - before
+
+
+def driver_cursor(connection: Connection) -> Cursor:
+    """The driver's own cursor, for statements from `hot_text` inside the transaction that `connection` has begun."""
+    return _driver_of(connection).cursor()
+
+
+def _driver_of(connection: Connection) -> sqlite3.Connection:
+    return cast("sqlite3.Connection", connection.connection.driver_connection)
 
 
 def _require_version() -> None:
@@ -333,7 +351,7 @@ def _needs_immutable(path: Path, connection: Connection) -> bool:
     if os.access(file.parent, os.W_OK) or Path(f"{file}-wal").exists():
         return False
     try:
-        cast("sqlite3.Connection", connection.connection.driver_connection).execute("SELECT 1 FROM sqlite_master")
+        _driver_of(connection).execute("SELECT 1 FROM sqlite_master")
     except sqlite3.Error as error:
         return error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
     return False
@@ -345,8 +363,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def driver_cursor(connection: Connection) -> Cursor:
-    """The driver's own cursor, for statements from `hot_text` inside the transaction that `connection` has begun."""
-    return cast("sqlite3.Connection", connection.connection.driver_connection).cursor()
