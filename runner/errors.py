@@ -89,6 +89,10 @@ class LedgerWriteError(RunnerError):
     exit_code = ExitCode.STOPPED_EARLY
 
 
+class LedgerLockedError(LedgerWriteError):
+    """The ledger could not be written now, since another process is writing to it; it was not touched."""
+
+
 class OutputError(RunnerError):
     """A results, problems or report file could not be written; the ledger is not touched by this."""
 

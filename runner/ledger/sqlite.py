@@ -199,17 +199,29 @@ class Database:
             yield self._connection
 
     @contextmanager
-    def writing_hot(self) -> Iterator[Cursor]:
+    def writing_hot(self, *, wait: bool = True) -> Iterator[Cursor]:
         """As `writing`, for statements from `hot_text` on the driver's own cursor.
 
         It leaves out all that SQLAlchemy does around a statement and a transaction, some fifty microseconds each, which
-        at ten jobs to a transaction would cost more than SQLite does.
+        at ten jobs to a transaction would cost more than SQLite does. Only leaving the block waits for the disk, and
+        that may happen in another thread than the block; with `wait` false, entering never waits for another process.
+
+        Raises:
+            LedgerLockedError: another process is writing; after five seconds, or at once with `wait` false.
+            LedgerWriteError, LedgerError: as for `writing`.
         """
         with translated(self.path):
             self._refuse_to_write()
             driver = self._driver()
             cursor = driver.cursor()
-            cursor.execute(_BEGIN_WRITING)
+            if wait:
+                cursor.execute(_BEGIN_WRITING)
+            else:
+                cursor.execute("PRAGMA busy_timeout = 0")
+                try:
+                    cursor.execute(_BEGIN_WRITING)
+                finally:
+                    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000:.0f}")
             try:
                 yield cursor
                 driver.commit()

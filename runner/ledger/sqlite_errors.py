@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from runner.errors import LedgerError, LedgerWriteError
+from runner.errors import LedgerError, LedgerLockedError, LedgerWriteError
 
 _NOT_WRITABLE: Final = {
     sqlite3.SQLITE_FULL: ("the disk is full", "Free some space on that disk, then run the same command again."),
@@ -24,14 +24,13 @@ _NOT_WRITABLE: Final = {
         "it could not be opened for writing",
         "See that its directory exists and that you may write there.",
     ),
-    sqlite3.SQLITE_BUSY: ("another process keeps it locked", "Wait for the other process to end, then try again."),
-    sqlite3.SQLITE_LOCKED: ("another process keeps it locked", "Wait for the other process to end, then try again."),
     sqlite3.SQLITE_IOERR: (
         "the disk reports an error",
         "See that the disk is well and is a local one, then try again.",
     ),
     sqlite3.SQLITE_NOMEM: ("there is not enough memory", "Free some memory, then try again."),
 }
+_LOCKED: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 @contextmanager
@@ -63,6 +62,11 @@ def _raise_for(path: Path, error: sqlite3.Error | None, source: Exception) -> No
     primary = code & 0xFF if isinstance(code, int) else None
     if primary == sqlite3.SQLITE_NOTADB:
         raise not_a_ledger(path) from source
+    if primary in _LOCKED:
+        raise LedgerLockedError(
+            f"The ledger {path} cannot be used: another process keeps it locked.",
+            remedy="Wait for the other process to end, then try again.",
+        ) from source
     if primary in _NOT_WRITABLE:
         cause, remedy = _NOT_WRITABLE[primary]
         raise LedgerWriteError(f"The ledger {path} cannot be used: {cause}.", remedy=remedy) from source

@@ -140,14 +140,35 @@ class Ledger(LedgerReader):
             LedgerWriteError: nothing was recorded and nothing claimed.
             LedgerError: a result is for a job that this run has not claimed, or is recorded already; nothing was done.
         """
-        with self._database.writing_hot() as cursor:
+        with self.turning(run_id, results=results, batch_id=batch_id, claim=claim, now_ms=now_ms) as claimed:
+            return claimed
+
+    @contextmanager
+    def turning(
+        self,
+        run_id: int,
+        *,
+        results: Sequence[JobResult],
+        batch_id: int,
+        claim: int,
+        now_ms: int,
+        wait: bool = True,
+    ) -> Iterator[list[ClaimedJob]]:
+        """A `turn` in two steps: entering does it, leaving commits it, and nothing of it is true before that.
+
+        Entering takes the processor for some microseconds a job, and with `wait` false never waits for another
+        process. Leaving waits for the disk, and may happen in another thread.
+
+        Raises:
+            LedgerLockedError: on entering, with `wait` false: another process is writing at this moment.
+            LedgerWriteError, LedgerError: as for `turn`, on entering or leaving.
+        """
+        with self._database.writing_hot(wait=wait) as cursor:
             if results:
                 self._record(cursor, run_id, results, now_ms)
-            claimed: list[ClaimedJob] = []
-            if claim > 0:
-                claimed = self._claim(cursor, run_id, batch_id, claim)
+            claimed = self._claim(cursor, run_id, batch_id, claim) if claim > 0 else []
             cursor.execute(STATEMENTS.beat, (now_ms, run_id))
-        return claimed
+            yield claimed
 
     def release(self, run_id: int, *, job_ids: Collection[int], now_ms: int) -> None:
         """Gives back claims whose request never left: pending again, or in doubt if they were before the claim."""

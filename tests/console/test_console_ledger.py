@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from console.console_desk import Desk, Said, names
@@ -111,10 +112,10 @@ def test_a_ledger_that_cannot_be_written_stops_the_run_and_what_was_sent_is_neve
     """The disk is full from the moment when the first acceptance is to be written down."""
     real = Database.writing_hot
 
-    def full(database: Database) -> object:
+    def full(database: Database, **how: Any) -> object:
         if sandbox.stats().accepted:
             raise LedgerWriteError("The disk is full.", remedy="Make room, then `sms-runner resume`.")
-        return real(database)
+        return real(database, **how)
 
     desk.jobs(100)
     with monkeypatch.context() as disk:

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
 from ledger.ledger_rows import ORG, chunk, claim_all, jobs, owned, sent, stage, start
 
-from runner.errors import LedgerError, LedgerWriteError, RunnerError
+from runner.errors import LedgerError, LedgerLockedError, LedgerWriteError, RunnerError
 from runner.ledger.schema import SCHEMA_VERSION
 from runner.ledger.store import Ledger
 from runner.model import Balance
@@ -143,6 +144,23 @@ def test_a_ledger_locked_by_another_writer_is_an_error_of_ours(path: Path, monke
         with ledger._database.held(), pytest.raises(LedgerWriteError, match="locked"):
             start(other, 1)
         assert start(other, 1) == 1
+
+
+def test_who_must_not_wait_is_told_at_once_and_everybody_else_waits_as_before(path: Path) -> None:
+    made(path)
+    with Ledger.open(path, org=ORG) as ledger, Ledger.open(path, org=ORG) as other:
+        run_id = start(ledger, 1)
+        patience = "PRAGMA busy_timeout"
+        before = ledger._database._driver().execute(patience).fetchone()
+        turn = partial(ledger.turning, run_id, results=[], batch_id=1, claim=9, now_ms=1, wait=False)
+        with other._database.held(), pytest.raises(LedgerLockedError, match="locked"), turn():
+            pytest.fail("the turn was begun")
+        assert ledger._database._driver().execute(patience).fetchone() == before
+        with turn() as claimed:
+            assert claimed
+            assert other.balance(1).in_doubt == 0
+        assert other.balance(1).in_doubt == len(claimed)
+        assert ledger._database._driver().execute(patience).fetchone() == before > (0,)
 
 
 def test_a_place_where_no_file_can_be_made_is_an_error_of_ours(tmp_path: Path) -> None:
