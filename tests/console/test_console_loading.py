@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,3 +69,29 @@ def test_later_collections_do_not_look_at_what_was_loaded() -> None:
         "assert gc.isenabled()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - our own code
+
+
+def test_numpy_starts_no_threads() -> None:
+    assert _numpy_loaded(environment={}) == ["1", "1", "None"]
+
+
+def test_numpys_threads_are_as_many_as_the_environment_says() -> None:
+    assert _numpy_loaded(environment={"OPENBLAS_NUM_THREADS": "2"})[1:] == ["2", "2"]
+
+
+def _numpy_loaded(*, environment: dict[str, str]) -> list[str]:
+    """Threads of a process that has loaded it, and what the environment said of them meanwhile and afterwards."""
+    code = (
+        "import os\n"
+        "from runner.console.loading import loading\n"
+        "said = lambda: os.environ.get('OPENBLAS_NUM_THREADS')\n"
+        "with loading():\n"
+        "    import numpy\n"
+        "    meanwhile = said()\n"
+        "print(len(os.listdir('/proc/self/task')), meanwhile, said())\n"
+    )
+    without = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    run = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=without | environment
+    )
+    return run.stdout.split()
