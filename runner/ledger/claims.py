@@ -32,7 +32,7 @@ def claimed_job(cells: Sequence[Any], *, doubted: bool) -> ClaimedJob:
     )
 
 
-def result_cells(result: JobResult, *, now_ms: int) -> tuple[object, ...]:
+def result_cells(result: JobResult, *, run_id: int, now_ms: int) -> tuple[object, ...]:
     """The cells of a result, in the order of `statements.RESULT`.
 
     Plain text instead of members of an enumeration: the driver would look for an adapter of each.
@@ -40,7 +40,6 @@ def result_cells(result: JobResult, *, now_ms: int) -> tuple[object, ...]:
     doubtful = result.state is JobState.IN_DOUBT
     ended = result.finished_at if result.finished_at is not None else now_ms
     return (
-        result.job_id,
         result.state.value,
         result.attempts,
         result.send_id,
@@ -52,6 +51,8 @@ def result_cells(result: JobResult, *, now_ms: int) -> tuple[object, ...]:
         result.finished_at,
         result.latency_ms,
         ended if doubtful else None,
+        result.job_id,
+        run_id,
     )
 
 

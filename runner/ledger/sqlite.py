@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, cast
@@ -48,17 +48,11 @@ CLUSTERED: Final[Mapping[str, Any]] = {"sqlite_with_rowid": False}
 json_object: Final = func.json_object
 """`json_object('key', value, ...)`: a JSON text made in the database."""
 
-
-def json_rows(columns: Iterable[ColumnElement[Any]]) -> ColumnElement[str]:
-    """All rows of a query as one JSON text, an array of arrays, so that the driver fetches once and not row by row."""
-    return func.json_group_array(func.json_array(*columns))
-
-
 _MAGIC: Final = b"SQLite format 3\x00"
 _APPLICATION_ID: Final = 0x534D5352
 """Marks the file as one of ours ("SMSR"), so that another program's database is never taken for an empty ledger."""
 _OLDEST: Final = (3, 35)
-"""The first with RETURNING; UPDATE with a FROM, which results are recorded by, is older."""
+"""The first with RETURNING, which claims are made by."""
 _DIALECT: Final = dialect()
 _BEGIN_WRITING: Final = "BEGIN IMMEDIATE"
 _BUSY_TIMEOUT_S: Final = 5.0
@@ -293,16 +287,6 @@ def hot_text(statement: Executable, *, order: Sequence[str]) -> str:
     if found != tuple(order):
         raise AssertionError(f"the statement binds {found}, not {tuple(order)}")
     return str(compiled)
-
-
-def execute_counted(cursor: Cursor, text: str, cells: Sequence[object]) -> int:
-    """Runs a statement and tells how many rows it changed: `rowcount`, which the driver leaves out for a CTE.
-
-    From the driver's own count, since each statement more is a change of hands more.
-    """
-    before = cursor.connection.total_changes
-    cursor.execute(text, cells)
-    return cursor.connection.total_changes - before
 
 
 def driver_cursor(connection: Connection) -> Cursor:

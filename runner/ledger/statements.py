@@ -2,40 +2,30 @@
 
 Core spends tens of microseconds on each execution of a statement object and turns every row into a dictionary. Here
 the text is taken from it once, and the driver is handed plain tuples in the order that `hot_text` verified.
-Many rows go to one statement. That saves most of what SQLite spends on starting and ending one, and above all the
-changes of hands: the driver gives up Python's lock around each step of a statement, and where ten workers are busy on
-the event loop's thread, getting it back costs more than the step itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy import (
-    BigInteger,
-    Column,
     Connection,
     Row,
-    Select,
     bindparam,
-    column,
     func,
     insert,
     literal_column,
     null,
     select,
     update,
-    values,
 )
 
 from runner.ledger.schema import HISTORY, IS_IN_DOUBT, IS_PENDING, JOBS, LAST_ATTEMPT, PAYLOAD, RUNS
-from runner.ledger.sqlite import Cursor, execute_counted, hot_text, json_rows
+from runner.ledger.sqlite import hot_text
 from runner.model import JobState
 
-_RESULTS_PER_UPDATE: Final = (8, 64)
 _NAMES_PER_QUERY: Final = 250
 _NAME: Final = PAYLOAD.index("message_name")
 
@@ -54,8 +44,8 @@ OUTCOME: Final = (
 )
 """Columns that a result sets, in the order of its cells."""
 
-RESULT: Final = ("job", *OUTCOME)
-"""The cells of a result: whose it is, and what it sets."""
+RESULT: Final = (*OUTCOME, "job", "run")
+"""The cells of a result: what it sets, whose it is, and the run that must have claimed it."""
 
 KNOWN: Final = (
     *(JOBS.c[name] for name in PAYLOAD),
@@ -73,8 +63,6 @@ KNOWN: Final = (
 
 CLAIM: Final = (JOBS.c.id, JOBS.c.row, *(JOBS.c[name] for name in PAYLOAD), JOBS.c.attempts, JOBS.c.first_attempt_at)
 """Columns of a claim, in the order of its cells."""
-
-_NO_RESULT: Final = (None,) * len(RESULT)
 
 
 class Statements:
@@ -129,40 +117,34 @@ class Statements:
         statement = insert(HISTORY).values({name: bindparam(name) for name in columns})
         return hot_text(statement, order=columns)
 
-    def record(self, cursor: Cursor, run_id: int, results: Sequence[tuple[object, ...]]) -> int:
-        """Writes results, cells as in `RESULT`; how many. Touches nothing that this run has not claimed."""
-        recorded = 0
-        for start in range(0, len(results), _RESULTS_PER_UPDATE[-1]):
-            group = results[start : start + _RESULTS_PER_UPDATE[-1]]
-            size = next(size for size in _RESULTS_PER_UPDATE if size >= len(group))
-            # The text is for so many results; one for no job changes nothing.
-            cells = [*chain.from_iterable(group), *_NO_RESULT * (size - len(group)), run_id]
-            recorded += execute_counted(cursor, self._record[size], cells)
-        return recorded
-
     @cached_property
-    def _record(self) -> dict[int, str]:
-        return {size: _record_text(size) for size in _RESULTS_PER_UPDATE}
-
-    @cached_property
-    def claimable(self) -> str:
-        """The jobs that `claim` would claim: batch, how many at most. One JSON text of rows with the cells of `CLAIM`.
-
-        Rows come in any order.
-        """
-        wanted = _wanted(CLAIM).subquery()
-        statement = select(json_rows(wanted.c[column.name] for column in CLAIM))
-        return hot_text(statement, order=("batch", "claim"))
+    def record(self) -> str:
+        """Writes a result, cells as in `RESULT`. Touches nothing but what its run has claimed and not recorded yet."""
+        statement = (
+            update(JOBS)
+            .where(JOBS.c.id == bindparam("job"), JOBS.c.run_id == bindparam("run"), IS_IN_DOUBT)
+            .ordered_values(*((JOBS.c[name], bindparam(name)) for name in OUTCOME))
+        )
+        return hot_text(statement, order=RESULT)
 
     @cached_property
     def claim(self) -> str:
-        """Claims for a run: run, batch, how many at most."""
+        """Claims the next pending jobs: run, batch, how many at most. Returns rows as in `CLAIM`, in any order."""
+        # The offset is there because SQLite's dialect would bind one of its own.
+        wanted = (
+            select(JOBS.c.id)
+            .where(JOBS.c.batch_id == bindparam("batch"), IS_PENDING)
+            .order_by(JOBS.c.row)
+            .limit(bindparam("claim"))
+            .offset(literal_column("0"))
+        )
         statement = (
             update(JOBS)
-            .where(JOBS.c.id.in_(_wanted([JOBS.c.id])))
+            .where(JOBS.c.id.in_(wanted))
             .ordered_values(
                 (JOBS.c.state, literal_column(f"'{JobState.IN_DOUBT.value}'")), (JOBS.c.run_id, bindparam("run"))
             )
+            .returning(*CLAIM)
         )
         return hot_text(statement, order=("run", "batch", "claim"))
 
@@ -197,31 +179,6 @@ class Statements:
             .values(run_id=bindparam("run"), doubt_since=func.coalesce(JOBS.c.doubt_since, sign_of_life))
         )
         return hot_text(statement, order=("run", "job"))
-
-
-def _wanted(columns: Sequence[Column[Any]]) -> Select[Any]:
-    """The next pending jobs of a batch, in row order."""
-    # The offset is there because SQLite's dialect would bind one of its own.
-    return (
-        select(*columns)
-        .where(JOBS.c.batch_id == bindparam("batch"), IS_PENDING)
-        .order_by(JOBS.c.row)
-        .limit(bindparam("claim"))
-        .offset(literal_column("0"))
-    )
-
-
-def _record_text(size: int) -> str:
-    """An update by a table of `size` results: cells as in `RESULT`, one result after the other, then the run."""
-    columns = [column("job", BigInteger), *(column(name, JOBS.c[name].type) for name in OUTCOME)]
-    rows = [tuple(bindparam(f"{cell.name}_{i}", type_=cell.type) for cell in columns) for i in range(size)]
-    results = values(*columns, name="results").data(rows).cte("results")
-    statement = (
-        update(JOBS)
-        .where(JOBS.c.id == results.c.job, JOBS.c.run_id == bindparam("run"), IS_IN_DOUBT)
-        .ordered_values(*((JOBS.c[name], results.c[name]) for name in OUTCOME))
-    )
-    return hot_text(statement, order=[*(f"{name}_{i}" for i in range(size) for name in RESULT), "run"])
 
 
 STATEMENTS: Final = Statements()

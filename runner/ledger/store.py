@@ -15,7 +15,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final, Self
 
-import orjson
 from sqlalchemy import insert, select, update
 
 from runner.errors import LedgerError
@@ -231,31 +230,18 @@ class Ledger(LedgerReader):
             return make_retryable(connection, batch_id=batch_id, scenario=scenario, now_ms=now_ms)
 
     def _claim(self, cursor: Cursor, run_id: int, batch_id: int, most: int) -> list[ClaimedJob]:
-        found = orjson.loads(cursor.execute(STATEMENTS.claimable, (batch_id, most)).fetchone()[0])
-        if not found:
-            return []
-        changed = cursor.execute(STATEMENTS.claim, (run_id, batch_id, most)).rowcount
-        if changed != len(found):
-            raise LedgerError(
-                f"{changed} jobs were claimed where {len(found)} were to be.",
-                cause="The ledger's indexes may be damaged.",
-                remedy="Look at the batch with `sms-runner show` before sending again.",
-            )
-        return sorted((claimed_job(cells, doubted=False) for cells in found), key=_BY_ROW)
+        claimed = cursor.execute(STATEMENTS.claim, (run_id, batch_id, most)).fetchall()
+        return sorted((claimed_job(cells, doubted=False) for cells in claimed), key=_BY_ROW)
 
     def _record(self, cursor: Cursor, run_id: int, results: Sequence[JobResult], now_ms: int) -> None:
-        # Of a job that is still in doubt there may be another result in the same turn; the later one stands.
-        latest: dict[int, JobResult] = {}
-        for result in results:
-            before = latest.get(result.job_id)
-            if before is None or before.state is JobState.IN_DOUBT:
-                latest[result.job_id] = result
-            else:
-                raise _not_claimed(1, of=len(results))
-        cells = [result_cells(result, now_ms=now_ms) for result in latest.values()]
-        recorded = STATEMENTS.record(cursor, run_id, cells)
+        cells = [result_cells(result, run_id=run_id, now_ms=now_ms) for result in results]
+        recorded = cursor.executemany(STATEMENTS.record, cells).rowcount
         if recorded != len(cells):
-            raise _not_claimed(len(cells) - recorded, of=len(results))
+            raise LedgerError(
+                f"{len(cells) - recorded} of {len(cells)} results are for jobs that this run has not claimed.",
+                cause="Two runs may have worked on the same ledger, or a result was recorded twice.",
+                remedy="Look at the batch with `sms-runner show` before sending again.",
+            )
         doubts = [
             (result.job_id, now_ms, "doubt", doubt_detail(result))
             for result in results
@@ -274,11 +260,3 @@ class Ledger(LedgerReader):
             f"It has been at work since {moment(run.started_at)}: "
             f"process {run.pid} on {run.host}, batch {run.batch_id} ({name})."
         )
-
-
-def _not_claimed(count: int, *, of: int) -> LedgerError:
-    return LedgerError(
-        f"{count} of {of} results are for jobs that this run has not claimed.",
-        cause="Two runs may have worked on the same ledger, or a result was recorded twice.",
-        remedy="Look at the batch with `sms-runner show` before sending again.",
-    )
