@@ -40,9 +40,8 @@ starting Python and reading modules are not counted; checking, staging and writi
 
 The layers below are the same posts through more and more of the runner. The post is aiohttp's own. The send loop is
 Python for each job: worklist, slot, decision, breakers, the result as a value. The ledger writes each job twice,
-before and after its request, in a second thread that shares the two cores of this machine with the loop and the stub,
-so part of what it costs is that all three run more slowly. A quarter of a post would pay for one of them, not for
-both.""",
+before and after its request: two updates of its row and of two indexes, the log they are written to, the fsync, and
+the values on both sides of it. A quarter of a post would pay for one of the two layers, not for both.""",
     "throughput-bare": """\
 How fast it can go when the server costs nothing. A real server is the limit long before: at 50 ms a send, ten slots
 allow 200 sends a second.""",
@@ -61,7 +60,8 @@ in the whole file. Both are whole programs, their imports included.""",
     "stage-time": """\
 All rows in the ledger, in one transaction that is on disk at the end, beside looking at them. A chunk is inserted while
 the next is checked, so what is left is SQLite keeping four trees in order: jobs, their names, those that are pending,
-and the rows of the batch. That takes longer than the check, which has become cheaper than the target supposed.""",
+and the rows of the batch. That alone takes longer than the target allows (below), because the check has become cheaper
+than the target supposed.""",
     "resume": """\
 A batch goes on without its file. Finding the next pending jobs must not depend on how many are done. No job is in doubt
 here, so there is nothing to wait for; a run that was killed waits for settle first.""",
@@ -70,7 +70,7 @@ The frame exists in memory already and only its writing is timed; the runner's t
 reads a million jobs out of the ledger first.""",
     "export-parquet": """\
 As above. Parquet is written so fast that reading is most of it: each of a row's twenty cells becomes a Python object on
-its way out of SQLite, a tenth of a microsecond each, which alone is several times what the target allows.""",
+its way out of SQLite, a tenth of a microsecond each, which alone (below) is several times what the target allows.""",
     "export-csv-memory": "One means that memory does not depend on the number of results.",
     "export-parquet-memory": "One means that memory does not depend on the number of results.",
     "help": "What someone waits who only wants to know a flag's name.",

@@ -82,6 +82,8 @@ def stage(bench: Bench) -> list[Row]:
         return cost
 
     ours, theirs = in_turns(staged, lambda: bench.driver("pass_over", "check", jobs), repeats=bench.pick(5, 1))
+    alone = [_part(bench, "insert", jobs, bench.fresh(".ledger.db")) for _ in range(bench.pick(3, 1))]
+    bench.clear()
     return [
         ratio_row(
             name="stage-time",
@@ -95,6 +97,7 @@ def stage(bench: Bench) -> list[Row]:
                 "CPU s": median(cost.cpu_s for cost in ours),
                 "CPU s of the check": median(cost.cpu_s for cost in theirs),
                 "peak memory, MiB": median(cost.peak_mib for cost in ours),
+                "inserting alone, the rows checked before, s": median(alone),
             },
         )
     ]
@@ -108,6 +111,7 @@ def export(bench: Bench) -> list[Row]:
     config = bench.config(None)
     frame = bench.fresh(".parquet")
     bench.runner("export", frame, "--config", config, "--ledger", big)
+    reading = median(_part(bench, "read", big) for _ in range(bench.pick(3, 1)))
     found: list[Row] = []
     for kind, peer in (("csv", "to_csv"), ("parquet", "to_parquet")):
         target = bench.fresh(f".{kind}")
@@ -132,6 +136,7 @@ def export(bench: Bench) -> list[Row]:
                 detail={
                     "CPU s": median(cost.cpu_s for cost in costs),
                     "peak memory, MiB": median(cost.peak_mib for cost in costs),
+                    "reading alone, nothing made of it, s": reading,
                 },
             ),
             ratio_row(
@@ -153,6 +158,11 @@ def settled_ledger(bench: Bench, *, rows: int, done: int) -> Path:
     path = bench.fresh(".ledger.db")
     bench.driver("full_ledger", bench.jobs(rows), path, str(done))
     return path
+
+
+def _part(bench: Bench, part: str, *paths: Path) -> float:
+    """Seconds of one part by itself."""
+    return float(bench.driver("parts", part, *paths).output)
 
 
 def _peak(what: str, name: str, costs: list[Cost]) -> Row:
