@@ -40,7 +40,9 @@ def ledger(path: Path) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def books(ledger: Ledger) -> Iterator[ThreadedBooks]:
+def books(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadedBooks]:
+    """For which every turn is a big one; small ones are but for the thread the same."""
+    monkeypatch.setattr("runner.batch.books.BIG_TURN", 0)
     made = ThreadedBooks(ledger, run_id=1, batch_id=1, wall_ms=lambda: 2_000)
     yield made
     made.close()
@@ -82,25 +84,30 @@ async def test_a_turn_is_on_disk_when_it_returns(path: Path, books: ThreadedBook
     assert on_disk(path) == Balance(rows=3, in_doubt=1, sent=2)
 
 
-async def test_only_the_wait_for_the_disk_is_left_to_the_thread(
-    path: Path, books: ThreadedBooks, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("big_turn", "on_the_loop"), [(3, True), (4, False)])
+async def test_only_big_turns_are_done_on_the_loop_and_no_commit_is(
+    path: Path, books: ThreadedBooks, big_turn: int, monkeypatch: pytest.MonkeyPatch, *, on_the_loop: bool
 ) -> None:
-    """Nothing is committed while the commit's turn has not come, and it comes in another thread than the loop's."""
+    monkeypatch.setattr("runner.batch.books.BIG_TURN", big_turn)
     seen: dict[str, Any] = {}
     real = Ledger.turning
 
     @contextmanager
     def watched(ledger: Ledger, *args: Any, **kwargs: Any) -> Iterator[list[ClaimedJob]]:
         with real(ledger, *args, **kwargs) as claimed:
-            seen["begun in"], seen["before"] = threading.current_thread(), on_disk(path)
+            seen["begun on the loop"] = threading.current_thread() is threading.main_thread()
+            seen["before"] = on_disk(path)
             yield claimed
-            seen["ended in"] = threading.current_thread()
+            seen["ended on the loop"] = threading.current_thread() is threading.main_thread()
 
     monkeypatch.setattr(Ledger, "turning", watched)
     await books.turn([], 3)
-    assert seen["before"] == Balance(rows=3, pending=3)
-    assert seen["begun in"] is threading.main_thread()
-    assert seen["ended in"] is not threading.main_thread()
+    assert seen == {
+        "begun on the loop": on_the_loop,
+        "before": Balance(rows=3, pending=3),
+        "ended on the loop": False,
+    }
+    assert on_disk(path) == Balance(rows=3, in_doubt=3)
 
 
 async def test_the_loop_goes_on_while_another_program_writes(path: Path, books: ThreadedBooks) -> None:
