@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, Self
@@ -98,7 +99,13 @@ class FakeTime:
 
 
 def client_for(
-    base_url: str, slots: FakeSlots, *, timeout_s: float = 5.0, settle_s: float = 30.0, time: FakeTime | None = None
+    base_url: str,
+    slots: FakeSlots,
+    *,
+    timeout_s: float = 5.0,
+    settle_s: float = 30.0,
+    time: FakeTime | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> CampaignClient:
     time = time or FakeTime()
     return CampaignClient(
@@ -107,7 +114,7 @@ def client_for(
         timeout_s=timeout_s,
         settle_s=settle_s,
         user_agent="sms-runner/test",
-        environ={},
+        environ=environ or {},
         wall=time.wall,
         backoff=time.backoff(tries=3),
     )
@@ -146,8 +153,8 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 @contextlib.asynccontextmanager
-async def raw_server(handler: Handler) -> AsyncIterator[str]:
-    """A TCP server on loopback that does what `handler` says with each connection; yields its http address."""
+async def raw_server(handler: Handler, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """A server on loopback that does what `handler` says with each connection; yields its http or https address."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -160,9 +167,9 @@ async def raw_server(handler: Handler) -> AsyncIterator[str]:
         with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             await writer.wait_closed()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
         for task in tasks:
