@@ -31,8 +31,8 @@ MEANINGS: Final[dict[str, str]] = {
 One is perfect: ten slots, each with a request at every moment. The latency is the one the stub measured, since timers
 make 50 ms some tenths longer; the figure against exactly 50 ms stands below. What is lost is the time from an answer's
 arrival to the next request's departure: two processes have to be woken, and the code that runs then has left the
-processor's caches. The bare loop, which does nothing but post, loses as much in the same minutes (below); a load tool
-written in C loses a sixth of that.""",
+processor's caches. The bare loop, which does nothing but post, loses most of it in the same minutes (below); a load
+tool written in C loses a sixth of that.""",
     "cpu-per-send": """\
 What the promises cost: claims and outcomes on disk, slots shared between processes, tokens, every answer read and
 decided on. Both sides run with few jobs and with many, and the difference is divided by the difference of jobs, so that

@@ -177,7 +177,7 @@ def _layers(bench: Bench, stub: StubProcess, jobs: int) -> dict[str, float]:
     """Microseconds of processor time for one send, layer upon layer, each the median of some runs taken in turns."""
     names = ("post", "client", "loop", "ledger")
     found: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(bench.pick(5, 1)):
+    for _ in range(bench.pick(7, 1)):
         for name in names:
             stub.reset()
             path = [bench.fresh(".ledger.db")] if name == "ledger" else []
@@ -186,9 +186,13 @@ def _layers(bench: Bench, stub: StubProcess, jobs: int) -> dict[str, float]:
                 raise NotMeasuredError(f"{jobs} jobs, but {sends} sends came")
             found[name].append(seconds / jobs * 1e6)
             bench.clear()
-    micros = [median(found[name]) for name in names]
     labels = ("one post by aiohttp", "+ the client", "+ the send loop", "+ the ledger")
-    own = (micros[0], *(more - less for less, more in itertools.pairwise(micros)))
+    # Differences of neighbouring runs, for the same reason as ratios of them are taken (`rows`).
+    added = (
+        median(more - less for less, more in zip(found[inner], found[outer], strict=True))
+        for inner, outer in itertools.pairwise(names)
+    )
+    own = (median(found[names[0]]), *added)
     return {f"a send by layers, {label}, µs": cost for label, cost in zip(labels, own, strict=True)}
 
 
