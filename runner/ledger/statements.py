@@ -140,7 +140,8 @@ class Statements:
         )
         statement = (
             update(JOBS)
-            .where(JOBS.c.id.in_(wanted))
+            # Asked of the job once more: of what is found by the index alone, a damaged one may say anything.
+            .where(JOBS.c.id.in_(wanted), IS_PENDING)
             .ordered_values(
                 (JOBS.c.state, literal_column(f"'{JobState.IN_DOUBT.value}'")), (JOBS.c.run_id, bindparam("run"))
             )

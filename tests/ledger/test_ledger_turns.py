@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,6 +49,31 @@ def test_claims_come_in_row_order_and_are_in_doubt_on_disk_before_turn_returns(l
     rest = ledger.turn(run_id, results=[sent(one) for one in first], batch_id=batch_id, claim=9, now_ms=2_000)
     assert [claim.job.message_name for claim in rest] == ["c", "b", "a"]
     assert ledger.turn(run_id, results=[], batch_id=batch_id, claim=9, now_ms=2_000) == []
+
+
+def test_a_sent_job_is_not_claimed_even_where_a_damaged_index_calls_it_pending(path: Path) -> None:
+    with Ledger.open(path, org=ORG) as ledger:
+        stage(ledger, chunk(jobs("a", "b", "c")))
+        run_id = start(ledger, 1)
+    with unknown_to_sqlite(path, index="jobs_pending") as database:
+        database.execute("UPDATE jobs SET state = 'sent' WHERE message_name = 'b'")
+    with Ledger.open(path, org=ORG) as ledger:
+        claimed = ledger.turn(run_id, results=[], batch_id=1, claim=9, now_ms=2_000)
+        assert [claim.job.message_name for claim in claimed] == ["a", "c"]
+        assert ledger.balance(1) == Balance(rows=3, in_doubt=2, sent=1)
+
+
+@contextmanager
+def unknown_to_sqlite(path: Path, *, index: str) -> Iterator[sqlite3.Connection]:
+    """The ledger's file, in which nothing that is done in the block reaches this index."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        known = database.execute("SELECT * FROM sqlite_master WHERE name = ?", (index,)).fetchone()
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("DELETE FROM sqlite_master WHERE name = ?", (index,))
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        yield database
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", known)
 
 
 def test_a_claim_hands_out_a_job_byte_for_byte(ledger: Ledger) -> None:
