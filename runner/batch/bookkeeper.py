@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 
 class Books(Protocol):
-    """The ledger as a run uses it, off the event loop's thread."""
+    """The ledger as a run uses it: nobody else on the event loop waits for it."""
 
     async def turn(self, results: Sequence[JobResult], claim: int) -> list[ClaimedJob]:
         """Write results, claim up to `claim` jobs and give a sign of life, durably.

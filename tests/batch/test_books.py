@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +162,7 @@ async def test_a_turn_given_up_before_its_commit_is_undone(path: Path, books: Th
     turn = asyncio.create_task(books.turn([], 3))
     await asyncio.sleep(0)
     turn.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
+    with suppress(asyncio.CancelledError):
         await turn
     free.set()
     assert turn.cancelled()
